@@ -5,19 +5,19 @@
 //! |---|---|
 //! | 2xx | [`Verdict::Delivered`] |
 //! | 429 with a time | [`Verdict::Limited`]; a global one holds all Discord destinations of that origin |
+//! | Discord: 429 without a time, its code 40333 | the same, global: something in front of Discord blocks this machine |
 //! | none, as a proxy asks for another login (407) | [`Verdict::Unsent`] |
-//! | 408, 5xx but 501, 429 without a time, no response | [`Verdict::Again`], with a longer delay each time |
+//! | 408, 5xx but 501, other servers' 429 without a time, no response | [`Verdict::Again`], with a longer delay each time |
 //! | Discord: its code 10008 (unknown message) | [`Verdict::Gone`] |
-//! | Discord: 401, 403, 404, 410; its codes 10015 (unknown webhook), 50027 (invalid token) | [`Verdict::Closed`] |
+//! | Discord: its codes 10015 (unknown webhook), 50027 (invalid token); 401, 403, 404, 410 with no code or one of [`CLOSING`] | [`Verdict::Closed`] |
 //! | other servers: 410 | [`Verdict::Closed`]: the receiver wants no further posts |
-//! | other servers: 401, 403, 404; Discord: a page instead of JSON | [`Verdict::Denied`]; several in a row pause the destination |
+//! | other servers: 401, 403, 404; Discord: a page instead of JSON, other codes | [`Verdict::Denied`]; several in a row pause the destination |
 //! | other servers: 404, 410 if the URL has placeholders | [`Verdict::NeverHere`]; another event may have another URL |
 //! | Discord: 400 for the name or the picture of the sender | [`Verdict::Unnamed`] |
 //! | 3xx (never followed), 405, 501 | [`Verdict::NeverHere`]; several in a row pause the destination |
 //! | all others | [`Verdict::Never`] |
 //!
-//! A reason for a log may repeat words of the server, which may repeat secrets of the request. [`redacted`] and
-//! [`without_own_words`] remove them.
+//! A reason for a log may repeat words of the server, which may repeat secrets of the request: `redaction` removes them.
 //!
 //! Rate limits: <https://docs.discord.com/developers/topics/rate-limits>.
 
@@ -26,8 +26,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::base64;
-use crate::config::address::percent_decode;
 use crate::hooks::url::is_id;
 use crate::webhook::date;
 use crate::webhook::http::Response;
@@ -39,6 +37,22 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(86_400);
 /// Pause after a global rate limit that names no duration.
 const PAUSE_UNSAID: Duration = Duration::from_secs(10);
+
+/// Pause while something in front of Discord blocks this machine. More requests can prolong such a block.
+const PAUSE_BLOCKED: Duration = Duration::from_secs(60);
+/// "internal network error": the block by Cloudflare, as Discord words it
+/// (<https://github.com/discord/discord-api-docs/issues/6473>).
+const BLOCKED: u64 = 40333;
+/// Discord's codes that speak about the webhook, its channel or its rights. Others speak about one message: its words, its
+/// thread. <https://docs.discord.com/developers/topics/opcodes-and-status-codes#json>.
+const CLOSING: [u64; 6] = [
+    10003, // unknown channel
+    10015, // unknown webhook
+    40001, // unauthorized
+    50001, // missing access
+    50013, // missing permissions
+    50027, // invalid webhook token
+];
 
 /// The consequence of a response for the post and its destination.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +102,7 @@ pub(crate) struct PostResult {
 /// Most characters of a body that a reason shows.
 const EXCERPT_CHARS_MAX: usize = 200;
 /// Marks the place where an excerpt was cut.
-const CUT: char = '…';
+pub(super) const CUT: char = '…';
 
 /// Interprets a response that came at the Unix time `unix_s`.
 pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> PostResult {
@@ -103,10 +117,14 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
         // Discord's codes are more precise than the status.
         _ if code == 10015 || code == 50027 => Verdict::Closed,
         404 if code == 10008 => Verdict::Gone,
+        _ if code == BLOCKED => Verdict::Limited {
+            after: retry_after(response, unix_s).unwrap_or(PAUSE_BLOCKED).max(PAUSE_MIN),
+            global: true,
+        },
         429 => limited(kind, response, discord.as_ref(), unix_s),
         408 => Verdict::Again { after: retry_after(response, unix_s), answered: true },
         404 | 410 if kind == (DestinationKind::Http { varies: true }) => Verdict::NeverHere,
-        401 | 403 | 404 | 410 if is_page => Verdict::Denied,
+        401 | 403 | 404 | 410 if is_page || code > 0 && !CLOSING.contains(&code) => Verdict::Denied,
         401 | 403 | 404 if kind != DestinationKind::Discord => Verdict::Denied,
         // "Gone" is said on purpose, and Standard Webhooks asks to disable such an endpoint.
         401 | 403 | 404 | 410 => Verdict::Closed,
@@ -186,6 +204,9 @@ fn limited(kind: DestinationKind, response: &Response, body: Option<&Value>, uni
     let global = kind == DestinationKind::Discord && (flag || scope || shut_out);
     match after.or(global.then_some(PAUSE_UNSAID)) {
         Some(after) => Verdict::Limited { after: after.max(PAUSE_MIN), global },
+        // Discord always says a time. Its words without one come from Cloudflare, which blocks this machine
+        // (<https://github.com/discord/discord-api-docs/issues/5810>).
+        None if kind == DestinationKind::Discord => Verdict::Limited { after: PAUSE_BLOCKED, global: true },
         // Without a time it is a failure like others, with a longer delay each time.
         None => Verdict::Again { after: None, answered: true },
     }
@@ -235,72 +256,6 @@ fn reason(response: &Response, code: u64, body: Option<&Value>) -> String {
         words.push(CUT);
     }
     reason + &words
-}
-
-/// The forms of a secret that a server may show in its place: without its `%XX` escapes, and the login of `Basic`, whole
-/// and in its parts. Short parts are left out, as they appear everywhere.
-fn decoded(secret: &str) -> Vec<String> {
-    let mut forms = Vec::new();
-    if secret.contains('%') {
-        forms.extend(percent_decode(secret));
-    }
-    let login = secret.strip_prefix("Basic ").and_then(|login| String::from_utf8(base64::decode(login)?).ok());
-    if let Some((user, word)) = login.as_ref().and_then(|login| login.split_once(':')) {
-        forms.extend([user, word].map(str::to_owned));
-    }
-    forms.extend(login);
-    forms.retain(|form| form.len() > 2);
-    forms
-}
-
-/// Replaces these secrets in the text by `***`, and their decoded forms. At the cut of an excerpt it also replaces the beginning of a secret.
-pub(crate) fn redacted(text: &str, secrets: Vec<&str>) -> String {
-    let forms: Vec<String> = secrets.iter().flat_map(|secret| decoded(secret)).collect();
-    let mut secrets: Vec<&str> = secrets.into_iter().chain(forms.iter().map(String::as_str)).collect();
-    secrets.retain(|secret| !secret.is_empty());
-    // Longest first, because one secret may be part of another.
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    let mut text = secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"));
-    // Length of the longest beginning of this secret that ends the text.
-    let begun = |text: &str, secret: &str| {
-        let ends = secret.char_indices().map(|(at, _)| at).skip(1);
-        ends.filter(|end| secret.get(..*end).is_some_and(|begin| text.ends_with(begin))).max()
-    };
-    let cut = text.strip_suffix(CUT).and_then(|text| {
-        let bytes = secrets.iter().filter_map(|secret| begun(text, secret)).max()?;
-        text.get(..text.len() - bytes)
-    });
-    if let Some(kept) = cut {
-        text = format!("{kept}***{CUT}");
-    }
-    text
-}
-
-/// Replaces by `***` the words that stand in the request's body but not in the event: they are the hook's own text, and
-/// any of them may be a secret. Short words stay, and plain words that are names of members, so that an error such as
-/// `text is required` can still be understood.
-pub(crate) fn without_own_words(text: &str, body: &[u8], event: &[u8]) -> String {
-    let (body, event) = (String::from_utf8_lossy(body), String::from_utf8_lossy(event));
-    // A name is `"text": ...` in JSON and `text=...` in a form.
-    let names = |word: &str| {
-        body.match_indices(word).any(|(at, _)| {
-            let rest = body.get(at + word.len()..).unwrap_or_default();
-            rest.starts_with('=') || rest.strip_prefix('"').is_some_and(|rest| rest.trim_start().starts_with(':'))
-        })
-    };
-    let is_plain = |word: &str| {
-        word.len() < 16 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') && names(word)
-    };
-    let is_own = |word: &str| word.len() > 3 && word != "HTTP" && body.contains(word) && !event.contains(word);
-    let ends = |character: char| !character.is_alphanumeric() && !"-_.+/=".contains(character);
-    let mut shown = String::with_capacity(text.len());
-    for part in text.split_inclusive(ends) {
-        let word = part.trim_end_matches(ends);
-        let end = part.get(word.len()..).unwrap_or_default();
-        shown.push_str(if is_own(word.trim_end_matches('.')) && !is_plain(word) { "***" } else { word });
-        shown.push_str(end);
-    }
-    shown
 }
 
 #[cfg(test)]

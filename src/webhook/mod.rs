@@ -1,6 +1,6 @@
 //! Posts to Discord and to other web servers: content, schedule, transport, and the meaning of a response.
-//! `post`, `saved`, `discord`, `embed`, `http`, `head`, `answer`, `schedule`, `status` and `date` are pure: the caller
-//! passes clocks and randomness. `client`, `carrier`, `dial`, `tunnel`, `resolve`, `dead_letter`, `spool` and `overflow` do
+//! `post`, `saved`, `discord`, `embed`, `http`, `head`, `answer`, `redaction`, `schedule`, `status` and `date` are pure: the
+//! caller passes clocks and randomness. `client`, `carrier`, `dial`, `tunnel`, `resolve`, `dead_letter`, `spool` and `overflow` do
 //! the I/O. `threads/webhooks/` runs all of it.
 //!
 //! ```text
@@ -18,6 +18,7 @@ mod embed;
 mod head;
 pub(crate) mod http;
 pub(crate) mod post;
+pub(crate) mod redaction;
 pub(crate) mod saved;
 pub(crate) mod schedule;
 pub(crate) mod status;

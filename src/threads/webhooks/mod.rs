@@ -38,6 +38,7 @@ use crate::threads::webhooks::statuses::{Made, Statuses};
 use crate::webhook::answer::{self, PostResult};
 use crate::webhook::dead_letter::DeadLetters;
 use crate::webhook::post::{Content, Post, PostAddress, PostId};
+use crate::webhook::redaction;
 use crate::webhook::saved::Now;
 use crate::webhook::schedule::{Cause, DeadLetter};
 use crate::webhook::spool::{Found, Opened, Spool};
@@ -364,10 +365,8 @@ impl<'a> Worker<'a> {
             let of_proxies = if status == 0 { Vec::new() } else { self.webhooks.senders.proxy_secrets() };
             let own = lock(&self.webhooks.schedule).in_flight(at).map(Post::own_words).unwrap_or_default();
             let secrets = own.secrets.iter().map(Secret::reveal).chain(of_proxies.iter().map(String::as_str));
-            answer.reason = answer::redacted(&answer.reason, secrets.collect());
-            for (body, event) in &own.bodies {
-                answer.reason = answer::without_own_words(&answer.reason, body, event.payload());
-            }
+            let bodies = own.bodies.iter().map(|(body, event)| (body.as_ref(), event.payload()));
+            answer.reason = redaction::redacted(&answer.reason, secrets.collect(), bodies);
         }
         let delivered = answer.verdict == answer::Verdict::Delivered;
         let trouble = self.trouble(&answer, &name);

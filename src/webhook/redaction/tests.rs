@@ -1,0 +1,115 @@
+//! Secrets in the words of servers, in the forms in which servers repeat them.
+
+use super::*;
+
+/// A token as base64 writes it, with characters that JSON, URLs and pages escape.
+const TOKEN: &str = "abc/def+ghi==";
+const HIDDEN: &str = "HTTP 403: the answer repeats a secret of the request in another form, so it is not shown";
+
+#[test]
+fn plain_forms_have_no_escapes() {
+    for (text, expected) in [
+        (r#"a\/b\u002fc\"d"#, r#"a/b/c"d"#),
+        (r"\\\/ \\\\u0041", "/ A"),
+        ("a%2Fb%2fc%252Fd", "a/b/c/d"),
+        ("a+b%20c", "a b c"),
+        ("&amp;&lt;&#47;&#x2F;&amp;quot;", "&<//\""),
+        ("%C3%A4 %ff", "ä \u{fffd}"),
+        // No escapes, or cut ones.
+        (r"% %2 %zz \x \u12 &amp &#; &#x; &#99999999; ä", r"% %2 %zz \x \u12 &amp &#; &#x; &#99999999; ä"),
+        ("", ""),
+    ] {
+        assert_eq!(plain(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_secret_in_another_form_hides_the_words() {
+    let whole = format!("Bearer {TOKEN}");
+    for body in [
+        r#"{"got":"Bearer abc\/def+ghi=="}"#,
+        r#"{"got":"abc\u002Fdef\u002bghi=="}"#,
+        r#"{"json":"{\"got\":\"abc\\\/def+ghi==\"}"}"#,
+        "token abc%2Fdef%2Bghi%3D%3D is unknown",
+        "token abc%252Fdef%252Bghi%253D%253D is unknown",
+        "token abc/def ghi== is unknown",
+        "<p>abc&#x2F;def&#43;ghi&#61;=</p>",
+        // Cut, also within an escape.
+        r"no abc\/de…",
+        r"no abc\…",
+        "no abc%…",
+        "no abc%2…",
+        "no abc&#x2…",
+    ] {
+        let reason = format!("HTTP 403: {body}");
+        assert_eq!(redacted(&reason, vec![TOKEN, &whole], []), HIDDEN, "{body}");
+        assert_eq!(redacted(body, vec![TOKEN], []), HIDDEN.replace("HTTP 403", "failed"), "{body}");
+    }
+    // The secret may be the escaped one.
+    assert_eq!(redacted(r"HTTP 403: no a\/b c/é", vec!["a%2Fb+c%2F%C3%A9"], []), HIDDEN);
+    for text in [r"HTTP 403: 100% \/ &amp; a+b", "HTTP 403: abc/…", "HTTP 403", ""] {
+        assert_eq!(redacted(text, vec!["hunter2", "%25", ""], []), text, "{text}");
+    }
+}
+
+#[test]
+fn an_own_word_in_another_form_hides_the_words() {
+    let rows: [(&str, &[u8], &[u8]); 6] = [
+        ("bad key S3cr/et+key", b"key=S3cr%2Fet%2Bkey&m=Bob", b"{}"),
+        (r"bad key S3cr\/et", br#"{"key":"S3cr/et"}"#, b"{}"),
+        ("bad key S3cr/et", br#"{"key":"S3cr\/et"}"#, b"{}"),
+        ("bad key S3cr/et", br#"{"key":"S3cr\u002fet"}"#, b"{}"),
+        ("no tok%2Fen%2Bpart", br#"{"key":"tok/en+part"}"#, b"{}"),
+        (r"no S3cr\/et", br#"{"key":"S3cr/et"}"#, br#"{"name":"S3cr"}"#),
+    ];
+    for (text, body, event) in rows {
+        assert_eq!(redacted(&format!("HTTP 403: {text}"), vec![], [(body, event)]), HIDDEN, "{text}");
+    }
+    // Values of the event are no secrets in any form, nor are names of members.
+    for (text, body, event) in [
+        (r"HTTP 400: no Tom\/Ann", &b"name=Tom%2FAnn"[..], &br#"{"name":"Tom\u002fAnn"}"#[..]),
+        ("HTTP 400: text%20is required", br#"{"text":"x"}"#, b"{}"),
+    ] {
+        assert_eq!(redacted(text, vec![], [(body, event)]), text);
+    }
+}
+
+#[test]
+fn words_of_the_hooks_own_text_are_redacted() {
+    let body = br#"{"token":"tok-En7","key":"Ab12/x=","text":"Bob","kind" : "message","n":12,"pass":"letmein"}"#;
+    let event = br#"{"name":"Bob"}"#;
+    for (text, expected) in [
+        ("HTTP 400: bad tok-En7", "HTTP 400: bad ***"),
+        ("HTTP 400: bad tok-En7.", "HTTP 400: bad ***"),
+        (r#"HTTP 400: {"token":"Ab12/x="} Bob-9"#, r#"HTTP 400: {"token":"***"} Bob-9"#),
+        ("HTTP 400: kind and text of Bob are wrong, 12 é", "HTTP 400: kind and text of Bob are wrong, 12 é"),
+        ("HTTP 400: not a message: letmein", "HTTP 400: not a ***: ***"),
+    ] {
+        assert_eq!(redacted(text, vec![], [(&body[..], &event[..])]), expected);
+    }
+    let form = [(&b"user=x&pass=letmein"[..], &b"{}"[..])];
+    assert_eq!(redacted("no user, no letmein", vec![], form), "no user, no ***");
+}
+
+#[test]
+fn secrets_and_their_cut_beginnings_are_redacted() {
+    for (text, secrets, expected) in [
+        ("POST /hunter2 failed: hunter2x", vec!["hunter2"], "POST /*** failed: ***x"),
+        ("Bearer hunter2", vec!["hunter2", "Bearer hunter2"], "***"),
+        ("nothing", vec!["", "hunter2"], "nothing"),
+        // A server may show the path as its program sees it, or the login that it read.
+        ("no route /a+hunter/2", vec!["a%2Bhunter%2f2"], "no route /***"),
+        ("no route /a%2Bhunter", vec!["a%2Bhunter", "%zz", "%"], "no route /***"),
+        ("bob may not", vec!["Basic Ym9iOmh1bnRlcjI="], "*** may not"),
+        ("bob:hunter2 or hunter2", vec!["Basic Ym9iOmh1bnRlcjI="], "*** or ***"),
+        ("at Ym9i: bob", vec!["Ym9iOmh1bnRlcjI=", "Basic !", "Basic YQ"], "at Ym9i: bob"),
+        // The beginning of a secret counts only at the cut of the excerpt.
+        ("bad hunter…", vec!["hun", "hunter2"], "bad ***ter…"),
+        ("bad hunter…", vec!["hunter2", "/hunter2"], "bad ***…"),
+        ("at /é/hu…", vec!["hunter2", "/é/hunter2"], "at ***…"),
+        ("bad h…", vec!["hunter2"], "bad ***…"),
+        ("bad hunter", vec!["hunter2"], "bad hunter"),
+    ] {
+        assert_eq!(redacted(text, secrets, []), expected);
+    }
+}
