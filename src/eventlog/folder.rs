@@ -5,8 +5,6 @@
 //! files, so a listing goes over a bounded number of names in each step.
 
 use std::ffi::OsStr;
-#[cfg(not(windows))]
-use std::fs::TryLockError;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -205,11 +203,8 @@ impl LogFiles {
 fn hold(path: &Path) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     let file = plain_file::open(options.read(true).write(true).create(true).truncate(false), path)?;
-    match plain_file::try_lock(&file) {
-        Ok(()) => Ok((file, false)),
-        Err(TryLockError::WouldBlock) => Ok((file, true)),
-        Err(TryLockError::Error(err)) => Err(err),
-    }
+    let is_held = !plain_file::try_lock(&file, path)?;
+    Ok((file, is_held))
 }
 
 /// `hold` for Windows. There no other process could read a locked file

@@ -142,8 +142,9 @@ enum Retire {
     Nothing,
     /// Rotate it: rename it to the next number.
     Rename,
-    /// Remove it: none of its records was ever synced, and all of them are still in memory.
-    Remove,
+    /// Remove it: none of its records was ever synced, and all of them are still in memory. The length and the id of the
+    /// segment tell it from a file that takes its name before it is removed.
+    Remove { bytes: u64, id: u64 },
 }
 
 /// A complete part that waits in memory until it is written and synced.

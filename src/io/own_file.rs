@@ -1,8 +1,8 @@
 //! Files that only this program writes: the rights of those that only its owner reads, the lock of a process, and the
 //! replacement of a whole file. Any thread; owns nothing.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
 use std::path::Path;
 
 use crate::io::{plain_file, sharing};
@@ -21,14 +21,7 @@ pub(crate) fn take_lock(path: &Path) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();
     let options = private(options.read(true).write(true).create(true).truncate(false));
     let file = plain_file::open(options, path)?;
-    match plain_file::try_lock(&file) {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(None),
-        // A file system without locks is still good enough for a single process.
-        Err(TryLockError::Error(err)) if err.kind() == ErrorKind::Unsupported => {}
-        Err(TryLockError::Error(err)) => return Err(err),
-    }
-    Ok(Some(file))
+    Ok(plain_file::try_lock(&file, path)?.then_some(file))
 }
 
 /// Replaces the content of a file: a kill at any moment leaves the old or the new one. The new content is first written to

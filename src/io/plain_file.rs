@@ -5,7 +5,10 @@
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Once;
 use std::time::{Duration, Instant};
+
+use crate::io::shown::shown;
 
 /// Longest wait of [`try_lock`]: far more than the time from fork to exec, and short enough for the game thread.
 const LOCK_PATIENCE: Duration = Duration::from_millis(50);
@@ -14,6 +17,9 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(50);
 /// (`asm-generic/fcntl.h`).
 #[cfg(target_os = "linux")]
 const O_NONBLOCK: i32 = 0o4000;
+/// The error of NFS without its lock service, which the standard library gives no kind. The value is that of Linux on
+/// x86 and ARM (`asm-generic/errno.h`).
+const ENOLCK: i32 = 37;
 
 /// Opens the file with these options. A symbolic link is followed.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
@@ -76,17 +82,42 @@ fn no_link(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the lock of a file, or returns `WouldBlock` if another process holds it. A child process inherits the locks of
-/// its parent from fork to exec, so a lock that was just released can look taken for a moment: the attempt is repeated
-/// for [`LOCK_PATIENCE`] in all.
-pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
+/// Takes the lock of a file, which lasts as long as the file is open. False: another process holds it. A child process
+/// inherits the locks of its parent from fork to exec, so a lock that was just released can look taken for a moment: the
+/// attempt is repeated for [`LOCK_PATIENCE`] in all. A file system without locks is good enough for a single process, so
+/// the file counts as locked there, and the log says so once.
+pub(crate) fn try_lock(file: &File, path: &Path) -> io::Result<bool> {
+    static SAID: Once = Once::new();
     let until = Instant::now() + LOCK_PATIENCE;
     loop {
-        match file.try_lock() {
+        #[cfg(not(test))]
+        let locked = file.try_lock();
+        #[cfg(test)]
+        let locked = held::check_lock(path).map_err(TryLockError::Error).and_then(|()| file.try_lock());
+        match locked {
+            Ok(()) => return Ok(true),
             Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::park_timeout(LOCK_PATIENCE / 10),
-            outcome => return outcome,
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(err)) if lacks_locks(&err) => {
+                SAID.call_once(|| {
+                    log::warn!(
+                        "`{}` cannot be locked, as its file system has no locks ({err}): two servers that use the same \
+                         files there are not noticed, and spoil them",
+                        shown(path)
+                    );
+                });
+                return Ok(true);
+            }
+            Err(TryLockError::Error(err)) => return Err(err),
         }
     }
+}
+
+/// Whether a file system answers with this error because it has no locks: some FUSE, 9p and shared folders, and NFS
+/// without its lock service.
+fn lacks_locks(err: &io::Error) -> bool {
+    let is_without_service = cfg!(target_os = "linux") && err.raw_os_error() == Some(ENOLCK);
+    err.kind() == io::ErrorKind::Unsupported || is_without_service
 }
 
 /// Creates the file with these options. An error of kind `AlreadyExists` if the name is taken.
@@ -167,6 +198,8 @@ pub(crate) mod held {
 
     /// Each path, the calls that still succeed, and those that fail then.
     static HELD: Mutex<Vec<(PathBuf, u32, u32)>> = Mutex::new(Vec::new());
+    /// Each path whose lock fails, and the code of the system's error.
+    static LOCKLESS: Mutex<Vec<(PathBuf, i32)>> = Mutex::new(Vec::new());
 
     /// Makes the next calls for this path fail, so many times.
     pub(crate) fn hold(path: &Path, times: u32) {
@@ -182,6 +215,17 @@ pub(crate) mod held {
     /// Ends [`hold`].
     pub(crate) fn release(path: &Path) {
         lock(&HELD).retain(|(held, ..)| held != path);
+    }
+
+    /// Lets the lock of this path fail with this error of the system, as on a file system without locks.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn fail_locks(path: &Path, code: i32) {
+        lock(&LOCKLESS).push((path.to_owned(), code));
+    }
+
+    pub(super) fn check_lock(path: &Path) -> std::io::Result<()> {
+        let found = lock(&LOCKLESS).iter().find(|(lockless, _)| lockless == path).map(|(_, code)| *code);
+        found.map_or(Ok(()), |code| Err(std::io::Error::from_raw_os_error(code)))
     }
 
     pub(super) fn check(path: &Path) -> std::io::Result<()> {
@@ -251,6 +295,28 @@ mod tests {
         assert_eq!(append(&dangling).unwrap_err().to_string(), "it is a link");
         assert!(!folder.join("nothing").exists() && append(&path).is_ok());
         assert_eq!(read_own_at_most(&folder.join("nothing"), 3).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// Rows: the error of the system, and whether the file counts as locked.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_system_without_locks_counts_as_locked() {
+        let folder = std::env::temp_dir().join(format!("realtime-lockless-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        for (name, code, is_locked) in [
+            ("ENOSYS", 38, true),
+            ("EOPNOTSUPP", 95, true),
+            ("ENOLCK", ENOLCK, true),
+            ("EIO", 5, false),
+            ("EACCES", 13, false),
+        ] {
+            let path = folder.join(name);
+            fs::write(&path, b"").unwrap();
+            held::fail_locks(&path, code);
+            let found = try_lock(&read(&path).unwrap(), &path);
+            assert_eq!(found.as_ref().ok(), is_locked.then_some(&true), "{name}: {found:?}");
+        }
         fs::remove_dir_all(&folder).unwrap();
     }
 

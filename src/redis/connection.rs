@@ -27,6 +27,8 @@ use crate::redis::{REPLY_LIMITS, cluster, command, error_reply::Class, error_rep
 pub use error::ConnectError;
 pub(crate) use error::{SETTINGS_ADVICE, Stage};
 
+use error::NO_LOGIN;
+
 mod error;
 mod sentinel;
 
@@ -180,6 +182,22 @@ impl Connection {
         self.next_reply(decoder, deadline)
     }
 
+    /// Sends AUTH and waits for its reply until the deadline. `Some`: the server refuses. The reply may repeat the
+    /// password, so it is never shown: of an error only the code word, and nothing of bytes that are not a single reply.
+    fn log_in(
+        &self,
+        decoder: &mut Decoder,
+        arguments: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<Option<ErrorReply>, AskError> {
+        match self.ask(decoder, arguments, deadline) {
+            Ok(OwnedReply::Error(text)) => Ok(Some(ErrorReply::of_login(&text))),
+            Ok(OwnedReply::Simple(_)) if decoder.is_idle() => Ok(None),
+            Ok(_) | Err(AskError::Protocol(_)) => Err(AskError::NoLogin),
+            Err(err) => Err(err),
+        }
+    }
+
     /// Waits for the next reply until the deadline.
     pub(crate) fn next_reply(&self, decoder: &mut Decoder, deadline: Instant) -> Result<OwnedReply, AskError> {
         loop {
@@ -209,6 +227,8 @@ impl Connection {
 pub enum AskError {
     Io(Error),
     Protocol(ProtocolError),
+    /// The reply to AUTH is none that Redis sends. It is not kept, as it may repeat the password.
+    NoLogin,
 }
 
 impl From<Error> for AskError {
@@ -223,6 +243,7 @@ impl fmt::Display for AskError {
             AskError::Io(err) if err.kind() == ErrorKind::TimedOut => f.write_str("no answer in time"),
             AskError::Io(err) => write!(f, "{err}"),
             AskError::Protocol(err) => write!(f, "{err}"),
+            AskError::NoLogin => f.write_str(NO_LOGIN),
         }
     }
 }
@@ -344,16 +365,11 @@ impl Handshake<'_> {
         }
     }
 
-    /// Sends AUTH. The reply may repeat the password, so it is never shown: of an error only the code word, and nothing
-    /// of bytes that are not a single reply.
+    /// Sends AUTH.
     fn log_in(&mut self, arguments: &[&[u8]]) -> Result<(), ConnectError> {
-        let hidden = |address: &Address| ConnectError::NoReply { address: address.to_string() };
-        match self.request("log in", arguments) {
-            Ok(OwnedReply::Error(text)) => Err(self.refused("log in", ErrorReply::of_login(&text))),
-            Ok(OwnedReply::Simple(_)) if self.decoder.is_idle() => Ok(()),
-            Ok(_) | Err(ConnectError::Protocol { .. }) => Err(hidden(self.address)),
-            Err(err) => Err(err),
-        }
+        let refusal = self.connection.log_in(&mut self.decoder, arguments, self.deadline);
+        let refusal = refusal.map_err(|err| self.failed("log in", err))?;
+        refusal.map_or(Ok(()), |refusal| Err(self.refused("log in", refusal)))
     }
 
     /// Sends one command and accepts any reply but an error.
@@ -371,13 +387,17 @@ impl Handshake<'_> {
 
     /// Sends one command and returns its reply. `doing` is for errors: "cannot log in".
     fn request(&mut self, doing: &'static str, arguments: &[&[u8]]) -> Result<OwnedReply, ConnectError> {
-        let address = self.address;
-        let failed = |err: Error| ConnectError::Io { doing, address: address.to_string(), err: hint(err, address.tls) };
         let asked = self.connection.ask(&mut self.decoder, arguments, self.deadline);
-        asked.map_err(|err| match err {
-            AskError::Io(err) => failed(err),
-            AskError::Protocol(err) => ConnectError::Protocol { address: address.to_string(), err },
-        })
+        asked.map_err(|err| self.failed(doing, err))
+    }
+
+    fn failed(&self, doing: &'static str, err: AskError) -> ConnectError {
+        let address = self.address.to_string();
+        match err {
+            AskError::Io(err) => ConnectError::Io { doing, address, err: hint(err, self.address.tls) },
+            AskError::Protocol(err) => ConnectError::Protocol { address, err },
+            AskError::NoLogin => ConnectError::NoReply { address },
+        }
     }
 }
 

@@ -252,7 +252,8 @@ impl Opening {
         }
         // Only damaged bytes are worth keeping: somebody may want to look into them.
         let is_kept = segment.findings.iter().any(|finding| finding.kind == FindingKind::Damaged);
-        self.writer.retire = if is_kept { Retire::Rename } else { Retire::Remove };
+        let removal = Retire::Remove { bytes: segment.bytes, id: segment.id };
+        self.writer.retire = if is_kept { Retire::Rename } else { removal };
         Ok(())
     }
 

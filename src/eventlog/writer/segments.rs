@@ -44,6 +44,8 @@ const CHANGES_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// the queue.
 const CHANGES_HELD_BYTES_MAX: usize = 256 * 1024;
 const CHANGES_HELD_RECORDS_MAX: u64 = 4096;
+/// Removal of a file that another program emptied or created.
+const REMOVE_EMPTY: Retire = Retire::Remove { bytes: 0, id: 0 };
 
 impl Writer {
     // ---- segments -------------------------------------------------------------------------------------------
@@ -98,6 +100,9 @@ impl Writer {
     /// Renames or removes the file at the log's name, as `retire` says.
     fn retire_file(&mut self, active: &Path) -> Result<(), WriteError> {
         let index = folder::index_of(active);
+        if let Retire::Remove { bytes, id } = self.retire {
+            self.retire = still_removed(active, bytes, id).map_err(|err| failed("rotate or remove", active, err))?;
+        }
         let done = match self.retire {
             Retire::Nothing => return Ok(()),
             Retire::Rename => self.free_number().and_then(|number| {
@@ -121,10 +126,7 @@ impl Writer {
                 }
                 renamed
             }),
-            // Some time may have passed since the decision, and the name may belong to a foreign file now, which
-            // stays.
-            Retire::Remove if matches!(Segment::open(active, false), Err(SegmentError::Foreign(_))) => Ok(()),
-            Retire::Remove => self.disk.remove(active),
+            Retire::Remove { .. } => self.disk.remove(active),
         };
         match done {
             // Somebody removed it by hand.
@@ -257,7 +259,7 @@ impl Writer {
         } else if bytes == self.file_end {
             return Ok(());
         } else if bytes == 0 {
-            ("emptied", Retire::Remove)
+            ("emptied", REMOVE_EMPTY)
         } else if bytes < self.file_end {
             ("shortened", Retire::Rename)
         } else {
@@ -336,7 +338,7 @@ impl Writer {
             let is_at = self.file.as_ref().is_some_and(|file| file.is_at(self.files.active()));
             self.abandon(match (is_at, nothing_synced) {
                 (false, _) => Retire::Nothing,
-                (true, true) => Retire::Remove,
+                (true, true) => removal(self.files.active()),
                 (true, false) => Retire::Rename,
             });
             self.retry.pause = (self.retry.pause * 2).clamp(EVENTLOG_RETRY, EVENTLOG_ABANDON_RETRY_MAX);
@@ -378,12 +380,33 @@ pub(super) fn failed(action: &'static str, path: &Path, err: io::Error) -> Write
     WriteError { action, path: path.to_owned(), err }
 }
 
+/// Removal of the log's own file, as it is now. One that cannot be read is kept.
+fn removal(active: &Path) -> Retire {
+    Segment::open(active, false).map_or(Retire::Rename, |found| Retire::Remove { bytes: found.bytes, id: found.id })
+}
+
+/// The action on the file at the log's name that was to be removed. Some time may have passed since: an owner may have
+/// restored a log, or an upload may have begun. A segment is then rotated, so that a program that still writes it goes on.
+/// Any other file stays, and no new file takes its name.
+fn still_removed(active: &Path, bytes: u64, id: u64) -> io::Result<Retire> {
+    use io::ErrorKind::{InvalidInput, NotFound, PermissionDenied};
+    match Segment::open(active, false) {
+        Ok(found) if found.bytes == 0 || (found.bytes, found.id) == (bytes, id) => Ok(Retire::Remove { bytes, id }),
+        Err(SegmentError::Io(err)) if sharing::is_held(&err) => Err(err),
+        Err(SegmentError::Io(err)) if matches!(err.kind(), InvalidInput | NotFound | PermissionDenied) => {
+            Ok(Retire::Nothing)
+        }
+        Err(SegmentError::Foreign(_) | SegmentError::Newer(_)) => Ok(Retire::Nothing),
+        Ok(_) | Err(SegmentError::Io(_)) => Ok(Retire::Rename),
+    }
+}
+
 /// The action on a file that another program put at the log's name. Only two kinds are moved out of the way: an empty
 /// file, as `logrotate` creates it, and a segment, which an owner may have brought back.
 fn retire_foreign(path: &Path) -> io::Result<Retire> {
     let is_link = fs::symlink_metadata(path)?.is_symlink();
     match Segment::open(path, false) {
-        Ok(found) if found.bytes == 0 && !is_link => Ok(Retire::Remove),
+        Ok(found) if found.bytes == 0 && !is_link => Ok(REMOVE_EMPTY),
         Ok(found) if found.id != 0 => Ok(Retire::Rename),
         Err(SegmentError::Io(err)) if sharing::is_held(&err) => Err(err),
         _ => Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no event log has its name")),

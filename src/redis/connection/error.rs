@@ -34,6 +34,9 @@ pub enum ConnectError {
 /// Advice for settings with errors.
 pub(crate) const SETTINGS_ADVICE: &str = "correct them, then type realtime_reload";
 
+/// Words for a reply to AUTH that is not shown.
+pub(super) const NO_LOGIN: &str = "its reply is none to AUTH";
+
 impl ConnectError {
     /// The class, which decides the pace of further attempts ([`crate::redis::backoff::Backoff`]).
     pub fn class(&self) -> Class {
@@ -132,7 +135,7 @@ impl fmt::Display for ConnectError {
             ConnectError::Tls { address, found } => write!(f, "cannot use TLS with redis at {address}: {found}"),
             ConnectError::Protocol { address, err } => write!(f, "cannot talk to redis at {address}: {err}"),
             ConnectError::NoReply { address } => {
-                write!(f, "cannot log in at redis {address}: its reply is none to AUTH")
+                write!(f, "cannot log in at redis {address}: {NO_LOGIN}")
             }
             ConnectError::Refused { doing, address, user, refusal } => {
                 write!(f, "cannot {doing} at redis {address}")?;

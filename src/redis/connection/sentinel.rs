@@ -69,14 +69,15 @@ fn ask(config: &Config, sentinels: &Sentinels, place: &Address, patience: Durati
         err => err.to_string(),
     })?;
     let mut decoder = Decoder::new(REPLY_LIMITS);
-    let mut ask = |words: &[&[u8]]| connection.ask(&mut decoder, words, deadline).map_err(|err| err.to_string());
-    if let Some(password) = &sentinels.password
-        && let OwnedReply::Error(text) = ask(&[b"AUTH", password.reveal().as_bytes()])?
-    {
-        return Err(format!("{} (`sentinel_password`)", ErrorReply::of_login(&text)));
+    if let Some(password) = &sentinels.password {
+        let refusal = connection.log_in(&mut decoder, &[b"AUTH", password.reveal().as_bytes()], deadline);
+        if let Some(refusal) = refusal.map_err(|err| err.to_string())? {
+            return Err(format!("{refusal} (`sentinel_password`)"));
+        }
     }
     let name = &sentinels.master;
-    match ask(&[b"SENTINEL", b"get-master-addr-by-name", name.as_bytes()])? {
+    let question = [b"SENTINEL".as_slice(), b"get-master-addr-by-name", name.as_bytes()];
+    match connection.ask(&mut decoder, &question, deadline).map_err(|err| err.to_string())? {
         OwnedReply::Array(parts) => match parts.as_slice() {
             [OwnedReply::Bulk(host), OwnedReply::Bulk(port)] => {
                 named_place(host, port).ok_or_else(|| "its answer is no host and port".to_owned())

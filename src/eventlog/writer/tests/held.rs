@@ -2,6 +2,8 @@
 //! lost or doubled, nothing is abandoned, and each attempt is counted. `plain_file::held` makes the calls fail.
 
 use super::*;
+#[cfg(target_os = "linux")]
+use crate::io::plain_file::held::fail_locks;
 use crate::io::plain_file::held::{hold, release};
 
 /// A path beside the log's own file.
@@ -184,6 +186,22 @@ fn a_held_index_costs_no_record() {
         writer.finish(Instant::now()).unwrap();
         assert!(writer.take_counts().index_errors > 0, "{end}");
         assert!(read_all(&folder) == expected(&samples), "{end}");
+    }
+}
+
+/// The data folder is on a file system without locks. Rows: ENOSYS, EOPNOTSUPP, ENOLCK.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_is_written_without_locks() {
+    for (format, code) in FORMATS.into_iter().flat_map(|format| [(format, 38), (format, 95), (format, 37)]) {
+        let (folder, samples) = (Folder::new(), many(2000));
+        fail_locks(&beside(&folder, ".lock"), code);
+        for piece in samples.chunks(1000) {
+            let mut writer = open(&folder, spec(format));
+            append(&mut writer, piece);
+            writer.finish(Instant::now()).unwrap();
+        }
+        assert!(read_all(&folder) == expected(&samples), "{format:?} {code}");
     }
 }
 

@@ -410,6 +410,81 @@ fn a_log_emptied_between_its_write_and_its_sync_loses_nothing() {
     }
 }
 
+/// The log's file was to be removed, and before that an owner restores another log: by a new file, or in the same one.
+#[cfg(unix)]
+#[test]
+fn a_log_restored_before_a_removal_is_kept() {
+    for (format, case, is_new) in FORMATS.into_iter().flat_map(|format| {
+        ["opened", "emptied", "not synced"]
+            .into_iter()
+            .flat_map(move |case| [(format, case, true), (format, case, false)])
+    }) {
+        let (elsewhere, folder, disk, samples) = (Folder::new(), Folder::new(), DoubleDisk::default(), many(90));
+        let mut other = open(&elsewhere, spec(format));
+        append(&mut other, &samples[..50]);
+        other.finish(Instant::now()).unwrap();
+        let restored = fs::read(active(&elsewhere)).unwrap();
+        let mut now = Instant::now();
+        let mut writer = open_on(&disk, &folder, spec(format));
+        if case == "opened" {
+            // A kill left a file without a record.
+            drop(writer);
+            fs::write(active(&folder), &restored[..10]).unwrap();
+            writer = open_on(&disk, &folder, spec(format));
+        }
+        append(&mut writer, &samples[..30]);
+        match case {
+            "emptied" => {
+                // After the second time a pause comes before the removal.
+                for _ in 0..2 {
+                    writer.advance(now, true).unwrap();
+                    cut(&active(&folder), 0);
+                    append(&mut writer, &samples[..1]);
+                    now += EVENTLOG_SYNC_INTERVAL;
+                }
+                writer.advance(now, true).unwrap();
+            }
+            "not synced" => {
+                disk.plan(|plan| plan.bad_syncs = 1);
+                writer.sync_now(now).unwrap_err();
+            }
+            _ => {}
+        }
+        assert!(matches!(writer.retire, Retire::Remove { .. }), "{format:?} {case}: {:?}", writer.retire);
+        if is_new {
+            fs::remove_file(active(&folder)).unwrap();
+        }
+        fs::write(active(&folder), &restored).unwrap();
+        let upload = fs::OpenOptions::new().append(true).open(active(&folder)).unwrap();
+        writer.sync_now(now).unwrap();
+        assert_eq!(writer.retire, Retire::Nothing);
+        let rotated = folder.0.join("logs/deaths.log.000001");
+        assert!(fs::read(&rotated).is_ok_and(|bytes| bytes == restored), "{format:?} {case} {:?}", segments(&folder));
+        // An upload that goes on writes to the kept file.
+        std::io::Write::write_all(&mut &upload, b"more").unwrap();
+        assert!(fs::read(&rotated).unwrap().ends_with(b"more"), "{format:?} {case}");
+    }
+}
+
+/// Without such a change the log's own file is removed, however often this happens.
+#[test]
+fn the_logs_own_file_is_removed() {
+    for (format, bytes) in FORMATS.into_iter().flat_map(|format| [(format, 0), (format, 10), (format, 40)]) {
+        let (folder, samples) = (Folder::new(), many(30));
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &samples);
+        writer.finish(Instant::now()).unwrap();
+        drop(writer);
+        cut(&active(&folder), bytes);
+        let mut writer = open(&folder, spec(format));
+        assert!(matches!(writer.retire, Retire::Remove { .. }), "{format:?} {bytes}");
+        append(&mut writer, &samples);
+        writer.sync_now(Instant::now()).unwrap();
+        assert_eq!(segments(&folder).len(), 1, "{format:?} {bytes}");
+        assert_eq!(read_all(&folder).len(), 30);
+    }
+}
+
 #[test]
 fn a_file_that_shrinks_while_it_is_read_ends_there() {
     for (format, newest_first) in FORMATS.into_iter().flat_map(|format| [(format, false), (format, true)]) {
