@@ -415,7 +415,9 @@ fn a_log_emptied_between_its_write_and_its_sync_loses_nothing() {
 #[test]
 fn a_log_restored_before_a_removal_is_kept() {
     for (format, case, is_new) in FORMATS.into_iter().flat_map(|format| {
-        ["opened", "emptied", "not synced"].into_iter().flat_map(move |case| [(format, case, true), (format, case, false)])
+        ["opened", "emptied", "not synced"]
+            .into_iter()
+            .flat_map(move |case| [(format, case, true), (format, case, false)])
     }) {
         let (elsewhere, folder, disk, samples) = (Folder::new(), Folder::new(), DoubleDisk::default(), many(90));
         let mut other = open(&elsewhere, spec(format));
