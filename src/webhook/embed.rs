@@ -149,6 +149,19 @@ impl Making<'_> {
     }
 }
 
+/// The embed without its pictures and links. `None` if nothing of it would be visible.
+pub(crate) fn without_urls(embed: &Value) -> Option<Value> {
+    let mut embed = embed.as_object()?.clone();
+    embed.retain(|name, _| !["url", "image", "thumbnail"].contains(&name.as_str()));
+    for label in ["author", "footer"] {
+        if let Some(Value::Object(label)) = embed.get_mut(label) {
+            label.retain(|name, _| !["url", "icon_url"].contains(&name.as_str()));
+        }
+    }
+    let texts = ["title", "author", "footer", "description", "fields"];
+    texts.iter().any(|name| embed.contains_key(*name)).then_some(Value::Object(embed))
+}
+
 /// The members of a JSON object that is being built.
 #[derive(Default)]
 struct Members(Map<String, Value>);
