@@ -24,6 +24,7 @@
 //!   destination, but their rate limits do.
 //! - A destination that denies [`DENIED_MAX`] posts in a row, or takes no request of this kind, rests for a while. Its
 //!   other posts wait. The first post after the rest shows whether the destination accepts posts again.
+//! - If a destination takes no request of this kind, a merged post loses only its oldest part, and the rest begins at once.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -383,7 +384,14 @@ impl Schedule {
                 if let Some(rest) = rest {
                     self.pause_after_failure(at, now + rest);
                 }
-                self.bury(at, queued.post, Cause::Refused, &reason, &mut dead);
+                // No part of a merged post would fare better alone now, but each may after the rest.
+                let oldest = self.destinations.get_mut(at).and_then(|own| {
+                    own.queue.push_front(queued);
+                    own.take_oldest()
+                });
+                if let Some(post) = oldest {
+                    self.bury(at, post, Cause::Refused, &reason, &mut dead);
+                }
             }
             Verdict::Closed => self.close(at, queued.post, &reason, &mut dead),
         }

@@ -609,7 +609,7 @@ fn a_destination_that_denies_several_posts_in_a_row_rests() {
     assert!(clocked.http("a").is_empty() && clocked.http("b").is_empty());
     assert_eq!(clocked.next().map(|(at, _)| at), Some(1));
     assert_eq!(clocked.next(), None);
-    let reason = "why; it denied 5 posts in a row, the next is tried in 60 s";
+    let reason = "why; it denied several posts in a row, the next is tried in 60 s";
     assert_eq!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Closed(reason.to_owned()));
     // One post is tried after each rest, and each rest is longer.
     let mut rests = Vec::new();
