@@ -14,6 +14,7 @@
 //! | other servers: 401, 403, 404; Discord: a page instead of JSON, other codes | [`Verdict::Denied`]; several in a row pause the destination |
 //! | other servers: 404, 410 if the URL has placeholders | [`Verdict::NeverHere`]; another event may have another URL |
 //! | Discord: 400 for the name or the picture of the sender | [`Verdict::Unnamed`] |
+//! | Discord: 400 for an embed | [`Verdict::BadEmbed`] |
 //! | 3xx (never followed), 405, 501 | [`Verdict::NeverHere`]; several in a row pause the destination |
 //! | all others | [`Verdict::Never`] |
 //!
@@ -75,6 +76,8 @@ pub(crate) enum Verdict {
     },
     /// Discord refuses the name or the picture of the sender; without them it may accept the post.
     Unnamed,
+    /// Discord refuses an embed; without its pictures and links it may accept the post.
+    BadEmbed,
     /// No attempt of this post can succeed.
     Never,
     /// No request to this URL can succeed with this method, whatever its body: dividing a merged post would not help. A
@@ -128,7 +131,8 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
         401 | 403 | 404 if kind != DestinationKind::Discord => Verdict::Denied,
         // "Gone" is said on purpose, and Standard Webhooks asks to disable such an endpoint.
         401 | 403 | 404 | 410 => Verdict::Closed,
-        400 if discord.as_ref().is_some_and(refuses_sender) => Verdict::Unnamed,
+        400 if discord.as_ref().is_some_and(|body| refuses(body, &["username", "avatar_url"])) => Verdict::Unnamed,
+        400 if discord.as_ref().is_some_and(|body| refuses(body, &["embeds"])) => Verdict::BadEmbed,
         // Not implemented: the server will not learn it.
         300..=399 | 405 | 501 => Verdict::NeverHere,
         500.. => Verdict::Again { after: retry_after(response, unix_s), answered: true },
@@ -138,16 +142,16 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
     PostResult { verdict, reason, pause: if kind == DestinationKind::Discord { bucket_pause(response) } else { None } }
 }
 
-/// True for an error of Discord about the name or the picture of the sender. Its rules for names are not all documented,
-/// and change. A webhook's URL as Discord shows it names no version of the API, and old versions answer without `errors`:
+/// True for an error of Discord about one of these members. Its rules for names and URLs are not all documented, and
+/// change. A webhook's URL as Discord shows it names no version of the API, and old versions answer without `errors`:
 /// `{"username":["Username cannot contain \"discord\""]}`.
-fn refuses_sender(body: &Value) -> bool {
+fn refuses(body: &Value, names: &[&str]) -> bool {
     let errors = body.get("errors");
     let is_refused = |name: &&str| match errors {
         Some(errors) => errors.get(name).is_some(),
         None => body.get(name).is_some_and(Value::is_array),
     };
-    ["username", "avatar_url"].iter().any(is_refused)
+    names.iter().any(is_refused)
 }
 
 /// Why a request has no response.

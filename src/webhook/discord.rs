@@ -17,7 +17,7 @@ use crate::hooks::sender_name;
 use crate::hooks::template::{Fields, Template, markdown};
 use crate::hooks::url::is_id;
 use crate::json::writer::Writer;
-use crate::webhook::embed::{Making, NoMessage, URL_CHARS_MAX, cut, is_blank};
+use crate::webhook::embed::{Making, NoMessage, URL_CHARS_MAX, cut, is_blank, without_urls};
 
 /// Most embeds of one message.
 const EMBEDS_MAX: usize = 10;
@@ -114,14 +114,20 @@ impl Message {
         true
     }
 
-    /// Whether it has a name or a picture of its sender.
-    pub(crate) fn has_sender(&self) -> bool {
-        self.username.is_some() || self.avatar_url.is_some()
-    }
-
     /// Takes off the name and the picture of the sender: Discord shows those of the webhook then. False if it has none.
     pub(crate) fn forget_sender(&mut self) -> bool {
         [self.username.take(), self.avatar_url.take()].iter().any(Option::is_some)
+    }
+
+    /// Takes the pictures and links off the embeds. False, and nothing changes, if they have none, or if the message would
+    /// show nothing.
+    pub(crate) fn forget_urls(&mut self) -> bool {
+        let embeds: Vec<Value> = self.embeds.iter().filter_map(without_urls).collect();
+        if embeds == self.embeds || self.content.is_empty() && embeds.is_empty() {
+            return false;
+        }
+        self.embeds = embeds;
+        true
     }
 
     /// Reads the message back from the JSON that [`Message::body`] makes, for posts from the spool. `None` if it is

@@ -114,8 +114,8 @@ impl Making<'_> {
         Ok(built.value())
     }
 
-    /// Renders the URL `name`. `None` without a template, and for a URL that is left out: it is too long for Discord, or
-    /// the field that should be a whole URL is none.
+    /// Renders the URL `name`. `None` without a template, and for a URL that is left out: it is too long for Discord, a
+    /// value makes `.` or `..` a segment of its path, or the field that should be a whole URL is none.
     pub(crate) fn url(&mut self, name: &str, url: Option<&ShownUrl>) -> Result<Option<String>, UrlError> {
         let Some(url) = url else { return Ok(None) };
         let reason = match url.render(self.fields) {
@@ -129,7 +129,10 @@ impl Making<'_> {
                 format!("is longer than {URL_CHARS_MAX} characters")
             }
             Err(
-                err @ (UrlError::TooLong { .. } | UrlError::Render(RenderError::TooLong { .. }) | UrlError::Value(_)),
+                err @ (UrlError::TooLong { .. }
+                | UrlError::Render(RenderError::TooLong { .. })
+                | UrlError::Dots
+                | UrlError::Value(_)),
             ) => err.to_string(),
             Err(err) => return Err(err),
         };
@@ -144,6 +147,19 @@ impl Making<'_> {
             None
         })
     }
+}
+
+/// The embed without its pictures and links. `None` if nothing of it would be visible.
+pub(crate) fn without_urls(embed: &Value) -> Option<Value> {
+    let mut embed = embed.as_object()?.clone();
+    embed.retain(|name, _| !["url", "image", "thumbnail"].contains(&name.as_str()));
+    for label in ["author", "footer"] {
+        if let Some(Value::Object(label)) = embed.get_mut(label) {
+            label.retain(|name, _| !["url", "icon_url"].contains(&name.as_str()));
+        }
+    }
+    let texts = ["title", "author", "footer", "description", "fields"];
+    texts.iter().any(|name| embed.contains_key(*name)).then_some(Value::Object(embed))
 }
 
 /// The members of a JSON object that is being built.

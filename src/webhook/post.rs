@@ -274,20 +274,12 @@ impl Post {
         parts
     }
 
-    /// Whether a part has a name or a picture of its sender.
-    pub(crate) fn has_sender(&self) -> bool {
-        self.parts().any(|part| match &part.content {
-            Content::Message { message, .. } | Content::Status { message, .. } => message.has_sender(),
-            Content::Request(_) => false,
-        })
-    }
-
-    /// Takes the name and the picture of the sender off all parts. False if they have none.
-    pub(crate) fn forget_sender(&mut self) -> bool {
+    /// Changes the messages of all parts. False if `change` changed none of them.
+    pub(crate) fn change_messages(&mut self, change: fn(&mut Message) -> bool) -> bool {
         let mut any = false;
         for part in std::iter::once(&mut self.content).chain(self.merged.iter_mut().map(|part| &mut part.content)) {
             if let Content::Message { message, .. } | Content::Status { message, .. } = part {
-                any |= message.forget_sender();
+                any |= change(message);
             }
         }
         any

@@ -7,12 +7,14 @@
 //! ```
 //! A line of an older version or of a changed file is checked again: whatever it holds, the request is one that a hook
 //! could have made.
+//! JSON holds text only. An id of a hook that is not UTF-8 stands in `hook_base64`; `hook` shows it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::base64;
 use crate::config::Secret;
 use crate::config::limits::{REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, WEBHOOK_PATIENCE_MAX};
 use crate::event::EventText;
@@ -88,7 +90,10 @@ pub(crate) fn line(post: &Post, now: Now) -> String {
         line.name(name).shown(&number);
     }
     line.name("varies").shown(&post.address.varies());
-    // Members that few hooks ask for.
+    // Members that few hooks need.
+    if std::str::from_utf8(&post.hook).is_err() {
+        line.name("hook_base64").text(base64::encode(&post.hook).as_bytes());
+    }
     if post.retries != Retries::default() {
         line.name("retry_ms").shown(&millis(post.retries.retry_for));
         line.name("attempts_max").shown(&post.retries.attempts);
@@ -139,7 +144,7 @@ impl<'a> Line<'a> {
     }
 
     fn url(self, name: &str) -> Option<Url> {
-        Url::parse(self.text(name)?).ok()
+        Url::reread(self.text(name)?).ok()
     }
 }
 
@@ -152,7 +157,10 @@ pub(crate) fn post(line: &Value, now: Now) -> Option<Post> {
     let away = Duration::from_millis(now.unix_ms.saturating_sub(line.number("saved_ms")?));
     let left = Duration::from_millis(line.number("left_ms")?).min(WEBHOOK_PATIENCE_MAX).saturating_sub(away);
     let hooks = line.0.get("hooks");
-    let hook = line.text("hook").or_else(|| hooks?.get(0)?.as_str())?;
+    let hook = match line.text("hook_base64") {
+        Some(bytes) => base64::decode(bytes)?,
+        None => line.text("hook").or_else(|| hooks?.get(0)?.as_str())?.into(),
+    };
     let event = match line.0.get("event") {
         Some(event) => Some(self::event(Line(event))?),
         None => None,
@@ -170,7 +178,7 @@ pub(crate) fn post(line: &Value, now: Now) -> Option<Post> {
         }
         _ => return None,
     };
-    let (hook, expires, merged): (Arc<[u8]>, _, _) = (hook.as_bytes().into(), now.instant + left, Vec::new());
+    let (hook, expires, merged): (Arc<[u8]>, _, _) = (hook.into(), now.instant + left, Vec::new());
     let retries = match line.number("retry_ms") {
         Some(retry_ms) => Retries {
             retry_for: Duration::from_millis(retry_ms).min(WEBHOOK_PATIENCE_MAX),

@@ -22,8 +22,9 @@
 //!   global limit pauses the Discord destinations of that origin (scheme, host and port).
 //! - Of the posts of a status message only the newest counts: it replaces one that waits. Their failures pause no other
 //!   destination, but their rate limits do.
-//! - A destination that denies [`DENIED_MAX`] posts in a row, or takes no request of this kind, rests for a while. Its other posts wait. The first
-//!   post after the rest shows whether the destination accepts posts again.
+//! - A destination that denies [`DENIED_MAX`] posts in a row, or takes no request of this kind, rests for a while. Its
+//!   other posts wait. The first post after the rest shows whether the destination accepts posts again.
+//! - If a destination takes no request of this kind, a merged post loses only its oldest part, and the rest begins at once.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -32,6 +33,7 @@ use crate::config::limits::{PAYLOAD_BYTES_MAX, SENDERS_KEPT, SENDERS_MAX, TEXT_B
 use crate::hooks::delivery::BATCH_EVENTS_MAX;
 use crate::hooks::template::{BODY_BYTES_MAX, TEMPLATE_BYTES_MAX};
 use crate::webhook::answer::{PostResult, Verdict};
+use crate::webhook::discord::Message;
 use crate::webhook::post::{Post, PostAddress};
 
 use destination::{Destination, Queued};
@@ -85,6 +87,8 @@ pub(crate) struct Schedule {
     has_long: bool,
     /// Counts of destinations that made room for others.
     forgotten: Tally,
+    /// Messages that go without a refused part, since [`Schedule::take_left_out`].
+    left_out: u64,
 }
 
 impl Schedule {
@@ -316,6 +320,7 @@ impl Schedule {
             Verdict::Again { .. } | Verdict::Unsent => destination.failures = destination.failures.saturating_add(1),
             Verdict::Delivered
             | Verdict::Unnamed
+            | Verdict::BadEmbed
             | Verdict::Never
             | Verdict::NeverHere
             | Verdict::Denied
@@ -351,11 +356,13 @@ impl Schedule {
                     self.put_back(at, queued, reason, lets_others_pass);
                 }
             }
-            Verdict::Unnamed if self.forget_sender(&mut queued.post) => {
+            Verdict::Unnamed | Verdict::BadEmbed if self.leave_out(&mut queued.post, &verdict) => {
                 queued.post.attempts = queued.post.attempts.saturating_add(1);
                 self.put_back(at, queued, reason, false);
             }
-            Verdict::Unnamed | Verdict::Never | Verdict::Denied if !queued.post.merged.is_empty() => {
+            Verdict::Unnamed | Verdict::BadEmbed | Verdict::Never | Verdict::Denied
+                if !queued.post.merged.is_empty() =>
+            {
                 // The answer does not tell which of the merged posts is refused. However often they are divided, that is one
                 // attempt at each of them.
                 queued.post.attempts = queued.post.attempts.max(1);
@@ -369,7 +376,7 @@ impl Schedule {
             Verdict::NeverHere if queued.post.address.varies() => {
                 self.bury(at, queued.post, Cause::Refused, &reason, &mut dead);
             }
-            Verdict::Unnamed | Verdict::Never | Verdict::Gone => {
+            Verdict::Unnamed | Verdict::BadEmbed | Verdict::Never | Verdict::Gone => {
                 self.bury(at, queued.post, Cause::Refused, &reason, &mut dead);
             }
             Verdict::Denied | Verdict::NeverHere => {
@@ -377,7 +384,14 @@ impl Schedule {
                 if let Some(rest) = rest {
                     self.pause_after_failure(at, now + rest);
                 }
-                self.bury(at, queued.post, Cause::Refused, &reason, &mut dead);
+                // No part of a merged post would fare better alone now, but each may after the rest.
+                let oldest = self.destinations.get_mut(at).and_then(|own| {
+                    own.queue.push_front(queued);
+                    own.take_oldest()
+                });
+                if let Some(post) = oldest {
+                    self.bury(at, post, Cause::Refused, &reason, &mut dead);
+                }
             }
             Verdict::Closed => self.close(at, queued.post, &reason, &mut dead),
         }
@@ -396,12 +410,23 @@ impl Schedule {
         }
     }
 
-    /// Takes the name and the picture of the sender off the post, which becomes smaller. False if it has none.
-    fn forget_sender(&mut self, post: &mut Post) -> bool {
+    /// Takes the parts that this verdict refuses off the post, which becomes smaller. False if it has none of them.
+    fn leave_out(&mut self, post: &mut Post, verdict: &Verdict) -> bool {
         let before = post.weight();
-        let any = post.forget_sender();
+        let any = match verdict {
+            Verdict::Unnamed => post.change_messages(Message::forget_sender),
+            // The answer does not tell which of the merged messages has the embed: they are sent one by one first.
+            Verdict::BadEmbed if post.merged.is_empty() => post.change_messages(Message::forget_urls),
+            _ => false,
+        };
         self.bytes = self.bytes.saturating_sub(before.saturating_sub(post.weight()));
+        self.left_out += if any { post.jobs() } else { 0 };
         any
+    }
+
+    /// The number of messages that go without a refused part since the last call.
+    pub(crate) fn take_left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
     }
 
     fn put_back(&mut self, at: usize, queued: Queued, reason: String, lets_others_pass: bool) {

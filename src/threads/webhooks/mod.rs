@@ -35,7 +35,7 @@ use crate::threads::shared::Shared;
 use crate::threads::webhooks::queue::{Job, SpoolAll, SpoolState, Webhooks, address_of};
 use crate::threads::webhooks::senders::{Done, Order};
 use crate::threads::webhooks::statuses::{Made, Statuses};
-use crate::webhook::answer::{self, PostResult};
+use crate::webhook::answer::{self, PostResult, Verdict};
 use crate::webhook::dead_letter::DeadLetters;
 use crate::webhook::post::{Content, Post, PostAddress, PostId};
 use crate::webhook::redaction;
@@ -347,7 +347,6 @@ impl<'a> Worker<'a> {
         let Some(post) = schedule.in_flight(at) else { return };
         let (jobs, asked, name) = (post.jobs(), post.address.kind(), post.address.name().to_owned());
         let status_message = post.address.status_key().map(|key| (key, Arc::clone(&post.hook)));
-        let has_sender = post.has_sender();
         let is_new = matches!(post.content, Content::Status { is_new: true, .. });
         // A request may carry several merged messages, each with an id of its own in the spool.
         let ids: Vec<PostId> = post.parts().map(|post| post.id).collect();
@@ -368,16 +367,16 @@ impl<'a> Worker<'a> {
             let bodies = own.bodies.iter().map(|(body, event)| (body.as_ref(), event.payload()));
             answer.reason = redaction::redacted(&answer.reason, secrets.collect(), bodies);
         }
-        let delivered = answer.verdict == answer::Verdict::Delivered;
+        let delivered = answer.verdict == Verdict::Delivered;
         let trouble = self.trouble(&answer, &name);
         let mut schedule = lock(&self.webhooks.schedule);
         schedule.count_status(at, status);
-        let denied = matches!(answer.verdict, answer::Verdict::Denied | answer::Verdict::NeverHere);
-        let closed = (answer.verdict == answer::Verdict::Closed).then(|| escaped(&answer.reason).to_string());
-        let unnamed = answer.verdict == answer::Verdict::Unnamed && has_sender;
-        let gone = answer.verdict == answer::Verdict::Gone;
+        let denied = matches!(answer.verdict, Verdict::Denied | Verdict::NeverHere);
+        let closed = (answer.verdict == Verdict::Closed).then(|| escaped(&answer.reason).to_string());
+        let gone = answer.verdict == Verdict::Gone;
         let dead = schedule.done(Instant::now(), self.shared.random(), at, answer);
         let rest = schedule.rest(Instant::now(), at).filter(|_| denied);
+        self.shared.stats.message_parts_left_out.add(schedule.take_left_out());
         drop(schedule);
         if let Some(rest) = rest {
             // Not throttled: it comes once for each pause of the destination, and the pause is longer than a throttle's.
@@ -386,9 +385,6 @@ impl<'a> Worker<'a> {
         if let Some(reason) = closed {
             // Not throttled either: a closed destination gets no further request.
             log::warn!("{name} is closed ({reason}): correct its URL or remove the hook; added again, a hook opens it");
-        }
-        if unnamed && dead.is_empty() {
-            self.shared.stats.message_parts_left_out.add(jobs);
         }
         if delivered {
             self.take_out(&ids);
@@ -413,8 +409,7 @@ impl<'a> Worker<'a> {
 
     /// The log line about a failed attempt that will be repeated, or `None` if it was reported lately.
     fn trouble(&mut self, answer: &PostResult, name: &str) -> Option<String> {
-        if !matches!(answer.verdict, answer::Verdict::Again { .. } | answer::Verdict::Unsent | answer::Verdict::Unnamed)
-        {
+        if !matches!(answer.verdict, Verdict::Again { .. } | Verdict::Unsent | Verdict::Unnamed | Verdict::BadEmbed) {
             return None;
         }
         let more = self.failures.pass(cause(&[name.as_bytes(), answer.reason.as_bytes()]), Instant::now())?;

@@ -12,6 +12,7 @@ fn shown(answer: &PostResult) -> String {
         }
         Verdict::Unsent => "unsent".to_owned(),
         Verdict::Unnamed => "unnamed".to_owned(),
+        Verdict::BadEmbed => "bad embed".to_owned(),
         Verdict::Again { after, answered } => {
             assert!(answered);
             format!("again{}", wait(after))

@@ -5,10 +5,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::hooks::delivery::Retries;
+use crate::hooks::delivery::{Batch, BatchForm, Retries};
 use crate::io::plain_file::held;
-use crate::webhook::post::Content;
-use crate::webhook::spool::tests::{Directory, clock, numbers, request};
+use crate::webhook::post::{Content, Gathering};
+use crate::webhook::spool::tests::{Directory, clock, ids_and_queries, numbers, request};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -446,6 +446,31 @@ fn uses() -> impl Strategy<Value = Use> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whatever bytes name the hook, and however long the values of an event make the URL.
+    #[test]
+    fn posts_with_any_id_and_url_come_back((hook, query) in ids_and_queries(), in_batches: bool) {
+        let (directory, now) = (Directory::new("over-ids"), clock());
+        let mut post = post_of(1, "a", 10, now);
+        if let Content::Request(request) = &mut post.content {
+            request.url = request.url.with_query(&query);
+        }
+        post.hook = hook.into();
+        if in_batches {
+            let batch = Batch { max: 7, wait: Duration::ZERO, form: BatchForm::Lines };
+            post.gathering = Some(Gathering { batch, until: now.instant });
+            post.address = post.address.for_batches_of(&post.hook);
+        }
+        let mut overflow = overflow(&directory);
+        overflow.append(&post, now).unwrap();
+        let back = overflow.take(&post.address, 1, now).unwrap();
+        prop_assert_eq!((numbers(&back.posts), back.lost), (vec![1], 0));
+        prop_assert!(back.posts[0].hook == post.hook && back.posts[0].request() == post.request());
+        drop(overflow);
+        let (mut next, adopted) = heir(&directory, now);
+        prop_assert_eq!((adopted.files.len(), adopted.unreadable), (1, 0));
+        prop_assert_eq!(next.take(&post.address, 1, now).unwrap().posts.len(), 1);
+    }
 
     /// A list for each destination does the same: what is not settled comes back in order, after a restart once more.
     #[test]

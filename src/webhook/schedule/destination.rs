@@ -34,7 +34,8 @@ pub(super) const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(300);
 /// Failures in a row after which a destination is reported as broken.
 const BROKEN_AFTER: u32 = 3;
-/// Posts in a row that one destination denied (401, 403, 404 of an `http` server, redirections) before it rests.
+/// Posts in a row that one destination denied (401, 403, 404 of an `http` server, redirections) before it rests. A merged
+/// post counts as so many.
 pub const DENIED_MAX: u32 = 5;
 /// First rest of a destination that denies its posts. It doubles with each further denial, up to [`REST_LONGEST`].
 const REST_FIRST: Duration = Duration::from_secs(60);
@@ -281,6 +282,9 @@ impl Destination {
             self.denied_urls.push(url.clone());
         }
         self.denied = self.denied.saturating_add(1);
+        if !post.merged.is_empty() {
+            self.denied = self.denied.max(DENIED_MAX);
+        }
         let rests = self.denied.checked_sub(DENIED_MAX)?;
         Some(REST_FIRST.saturating_mul(1 << rests.min(16)).min(REST_LONGEST))
     }
@@ -312,8 +316,7 @@ impl Destination {
             return None;
         }
         let seconds = self.pause_until.map_or(0, |until| until.saturating_duration_since(now).as_secs());
-        let (trouble, denied) = (&self.last_trouble, self.denied);
-        Some(format!("{trouble}; it denied {denied} posts in a row, the next is tried in {seconds} s"))
+        Some(format!("{}; it denied several posts in a row, the next is tried in {seconds} s", self.last_trouble))
     }
 
     /// Its report. `held_until` is the end of its pause, global pauses included.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::destination::{RETRY_FIRST, SENDER_HOLD};
 use super::*;
@@ -15,7 +16,6 @@ use crate::hooks::template::Fields;
 use crate::hooks::url::Url;
 use crate::json::tape;
 use crate::webhook::answer;
-use crate::webhook::discord::Message;
 use crate::webhook::http::Request;
 use crate::webhook::post::{Content, PostId};
 
@@ -90,6 +90,15 @@ impl Clocked {
         let message = Message::from_body(&body).unwrap();
         let post = self.post(PostAddress::discord(&url), Content::Message { url, message });
         self.schedule.offer(self.now, post)
+    }
+
+    /// As [`Clocked::discord`], with an embed.
+    fn embedded(&mut self, embed: &Value, text: &str) {
+        let url = Url::parse("http://discord/api/webhooks/1/token").unwrap();
+        let body = json!({ "content": text, "embeds": [embed], "allowed_mentions": { "parse": [] } });
+        let message = Message::from_body(&body).unwrap();
+        let post = self.post(PostAddress::discord(&url), Content::Message { url, message });
+        assert!(self.schedule.offer(self.now, post).is_empty());
     }
 
     /// Offers a text of the status message `key` of this webhook.
@@ -600,7 +609,7 @@ fn a_destination_that_denies_several_posts_in_a_row_rests() {
     assert!(clocked.http("a").is_empty() && clocked.http("b").is_empty());
     assert_eq!(clocked.next().map(|(at, _)| at), Some(1));
     assert_eq!(clocked.next(), None);
-    let reason = "why; it denied 5 posts in a row, the next is tried in 60 s";
+    let reason = "why; it denied several posts in a row, the next is tried in 60 s";
     assert_eq!(clocked.schedule.reports(clocked.now)[0].state, DestinationState::Closed(reason.to_owned()));
     // One post is tried after each rest, and each rest is longer.
     let mut rests = Vec::new();
@@ -754,6 +763,7 @@ fn a_refused_name_is_taken_off() {
     }
     clocked.next();
     assert!(clocked.done(0, Verdict::Unnamed).is_empty());
+    assert_eq!(clocked.schedule.take_left_out(), 2);
     clocked.check();
     assert_eq!(clocked.next(), Some((0, 1)));
     assert_eq!(said(&clocked, 0), (1, "a\nb".to_owned()));
@@ -766,6 +776,46 @@ fn a_refused_name_is_taken_off() {
         assert_eq!(clocked.done(0, Verdict::Unnamed)[0].cause, Cause::Refused);
         clocked.check();
     }
+    assert_eq!(clocked.schedule.take_left_out(), 0);
+}
+
+/// Discord refuses an embed: the message that has it goes again without pictures and links, and once only.
+#[test]
+fn refused_pictures_and_links_are_taken_off() {
+    let url = "https://a_b.example/x.png";
+    let picture = json!({ "color": 7, "timestamp": "2023-11-14T22:13:20.999Z", "image": { "url": url } });
+    let all = json!({
+        "title": "t", "url": url, "thumbnail": { "url": url }, "image": { "url": url },
+        "author": { "name": "a", "url": url, "icon_url": url }, "footer": { "text": "f", "icon_url": url },
+    });
+    let none = json!({ "title": "t", "author": { "name": "a" }, "footer": { "text": "f" } });
+    let mut clocked = Clocked::new();
+    for embed in [&none, &all, &picture] {
+        clocked.embedded(embed, "x");
+    }
+    clocked.next();
+    assert!(clocked.done(0, Verdict::BadEmbed).is_empty());
+    // One by one, as the answer does not tell which of them is refused.
+    assert_eq!((clocked.next(), clocked.schedule.take_left_out()), (Some((0, 1)), 0));
+    assert_eq!(clocked.done(0, Verdict::BadEmbed)[0].cause, Cause::Refused);
+    for (number, left) in [(2, Some(none)), (3, None)] {
+        for verdict in [Verdict::BadEmbed, Verdict::Delivered] {
+            assert_eq!(clocked.next(), Some((0, number)));
+            if verdict == Verdict::Delivered {
+                let body: Value =
+                    serde_json::from_slice(&clocked.schedule.in_flight(0).unwrap().request().body).unwrap();
+                assert_eq!((body["content"].as_str(), body["embeds"].get(0)), (Some("x"), left.as_ref()));
+            }
+            assert!(clocked.done(0, verdict).is_empty());
+            clocked.check();
+        }
+        assert_eq!(clocked.schedule.take_left_out(), 1);
+    }
+    // Nothing else would be visible.
+    clocked.embedded(&picture, "");
+    clocked.next();
+    assert_eq!(clocked.done(0, Verdict::BadEmbed).len(), 1);
+    clocked.check();
 }
 
 /// The merged messages are sent again one by one, which shows the refused one.
@@ -1137,6 +1187,7 @@ proptest! {
                         6 if random % 2 == 0 => Verdict::Gone,
                         6 => Verdict::Never,
                         7 => Verdict::Unsent,
+                        8 if random % 2 == 0 => Verdict::BadEmbed,
                         8 => Verdict::Unnamed,
                         9 if random % 2 == 0 => Verdict::NeverHere,
                         _ => Verdict::Closed,

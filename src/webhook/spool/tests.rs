@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -171,6 +172,43 @@ fn a_line_holds_the_retries_and_the_batch_of_its_hook() {
     let shorter = line(&plain, now);
     assert!(!shorter.contains("retry") && !shorter.contains("batch"), "{shorter}");
     assert_eq!(read(&shorter, now).unwrap().address, plain.address);
+}
+
+/// The bytes of an id, and a query of almost as many bytes as a target may have.
+pub(in crate::webhook) fn ids_and_queries() -> impl Strategy<Value = (Vec<u8>, String)> {
+    let pieces = prop::sample::select(vec!["%D1%8F", "a", "~", "/b", "?", "=", "&"]);
+    let query = prop::collection::vec(pieces, 0..1350).prop_map(|pieces| pieces.concat());
+    (prop::collection::vec(any::<u8>(), 0..32), query)
+}
+
+proptest! {
+    /// Ids are any bytes, and the values of an event make URLs longer than a spec allows.
+    #[test]
+    fn a_line_reads_back_to_its_post((hook, query) in ids_and_queries(), in_batches: bool) {
+        let now = clock();
+        let hook: Arc<[u8]> = hook.into();
+        for mut post in posts(now) {
+            match &mut post.content {
+                Content::Request(request) => {
+                    request.url = request.url.with_query(&query);
+                    let batch = Batch { max: 7, wait: Duration::from_millis(1500), form: BatchForm::Array };
+                    post.gathering = in_batches.then_some(Gathering { batch, until: now.instant });
+                }
+                Content::Message { url, .. } => *url = url.with_query(&query),
+                Content::Status { .. } => {}
+            }
+            post.hook = Arc::clone(&hook);
+            if post.gathering.is_some() {
+                post.address = post.address.for_batches_of(&hook);
+            }
+            let text = line(&post, now);
+            let back = saved::post(&serde_json::from_str(&text).unwrap(), now);
+            let back = back.unwrap_or_else(|| panic!("{text}"));
+            prop_assert_eq!((back.id, &back.hook, &back.address), (post.id, &post.hook, &post.address));
+            prop_assert_eq!((back.gathering, back.retries, back.expires), (post.gathering, post.retries, post.expires));
+            prop_assert!(back.request() == post.request(), "{}", text);
+        }
+    }
 }
 
 #[test]
@@ -341,6 +379,7 @@ fn a_bad_line_loses_that_post_only() {
         change("Bearer hunter2", "Bearer\\r\\nX: y"),
         change("\"PUT\"", "\"PUT / HTTP/1.1\\r\\n\""),
         change("\"hook\":\"one\"", "\"hook\":1"),
+        change("\"hook\":\"one\"", "\"hook\":\"one\",\"hook_base64\":\"!\""),
         change(SECRET, "whsec_short"),
         change("\"attempts\":2", "\"attempts\":99999999999"),
         change("\"type\":\"http\"", "\"type\":\"file\""),

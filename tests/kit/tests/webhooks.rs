@@ -125,6 +125,41 @@ fn a_message_whose_name_is_refused_goes_without_it() {
     poster.stop();
 }
 
+/// A player gives a picture that Discord refuses, with and without a version in the webhook's URL.
+#[test]
+fn a_message_whose_picture_is_refused_goes_without_it() {
+    const BAD: &str = "https://a_b.example/";
+    let web = Web::start(|seen| {
+        // Several messages may be merged.
+        let at = seen.json()["embeds"].as_array().unwrap().iter().position(|embed| embed["image"]["url"] == BAD);
+        let Some(at) = at.map(|at| at.to_string()) else { return DISCORD_OK };
+        let errors = json!({ &at: { "image": { "url": { "_errors": [] } } } });
+        let refusal = if seen.target.contains("/v10/") {
+            json!({ "code": 50035, "message": "Invalid Form Body", "errors": { "embeds": errors } })
+        } else {
+            json!({ "embeds": [at] })
+        };
+        Answer::Full(400, String::new(), refusal.to_string())
+    });
+    for path in ["/api/webhooks/1/token", "/api/v10/webhooks/1/token"] {
+        let before = web.seen().len();
+        let poster = Poster::default();
+        let embed = json!({ "title": "{text}", "image": "{image}" });
+        let hook = Hook::new("d", json!({ "type": "discord", "webhook": web.url(path), "embed": embed }));
+        for (image, text) in [("https://good/", "a"), (BAD, "b"), ("https://good/", "c")] {
+            poster.post(&hook, json!({ "text": text, "image": image }));
+        }
+        poster.wait_delivered(3);
+        let bodies: Vec<Value> = web.seen()[before..].iter().map(fault_kit::Seen::json).collect();
+        let embeds = bodies.iter().flat_map(|body| body["embeds"].as_array().unwrap().clone());
+        let shown: Vec<Value> = embeds.filter(|embed| embed["title"] == "b").collect();
+        assert_eq!(shown.last(), Some(&json!({ "title": "b" })), "{path}");
+        assert_eq!(poster.shared.stats.message_parts_left_out.get(), 1, "{path}");
+        poster.wait_drained();
+        poster.stop();
+    }
+}
+
 /// An answer may speak of a name that no message has: then nothing is left out, and the messages are refused one by one.
 #[test]
 fn a_refused_name_that_no_message_has_is_no_part_left_out() {

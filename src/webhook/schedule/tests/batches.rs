@@ -198,18 +198,30 @@ fn failures_of_a_destination_keep_the_order_of_batches() {
     clocked.check();
 }
 
-/// A redirection, or a method that the server does not know: no part of the batch would fare better alone.
+/// A redirection, or a method that the server does not know: no part of the batch would fare better alone, and all but
+/// the oldest may after a rest.
 #[test]
 fn a_batch_is_not_divided_if_its_url_or_method_is_refused() {
     let mut clocked = Clocked::new();
-    (0..4).for_each(|_| drop(clocked.batched(KIND)));
-    assert_eq!(clocked.batch(), [1, 2, 3]);
-    let dead = clocked.done(0, Verdict::NeverHere);
-    let found: Vec<(u64, u64, Cause)> =
-        dead.iter().map(|dead| (dead.post.id.number, dead.post.jobs(), dead.cause)).collect();
-    assert_eq!(found, [1, 2, 3].map(|number| (number, 1, Cause::Refused)));
+    (0..5).for_each(|_| drop(clocked.batched(KIND)));
+    for (sent, rest) in [([1, 2, 3], 60.0), ([2, 3, 4], 120.0)] {
+        assert_eq!(clocked.batch(), sent);
+        let dead = clocked.done(0, Verdict::NeverHere);
+        let found: Vec<(u64, u64, Cause)> =
+            dead.iter().map(|dead| (dead.post.id.number, dead.post.jobs(), dead.cause)).collect();
+        assert_eq!(found, [(sent[0], 1, Cause::Refused)]);
+        assert_eq!((clocked.batch(), clocked.pause_of(0)), (vec![], rest));
+        clocked.check();
+        clocked.pass(rest);
+    }
+    assert_eq!(clocked.batch(), [3, 4, 5]);
+    assert!(clocked.done(0, Verdict::Delivered).is_empty());
+    assert_eq!(clocked.schedule.rest(clocked.now, 0), None);
+    // A single event counts as one without a batch: the next is sent at once.
+    clocked.batched(KIND);
     clocked.pass(2.0);
-    assert_eq!(clocked.batch(), [4]);
+    assert_eq!(clocked.batch(), [6]);
+    assert_eq!((clocked.done(0, Verdict::NeverHere).len(), clocked.pause_of(0)), (1, 0.0));
     clocked.check();
 }
 
