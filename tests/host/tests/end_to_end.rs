@@ -253,10 +253,12 @@ fn scripts_that_tamper_with_the_module_do_not_end_the_server() {
 
 #[test]
 fn a_replaced_lua_state_can_no_longer_use_the_module() {
-    for unload in ["late", "skipped"] {
+    for unload in ["late", "skipped", "closed"] {
         for unwinding in unwinding() {
             let prefix = prefix(&format!("states-{unload}-{unwinding}"));
-            let said = Host::start("states", &prefix, &["--unwind", unwinding, "--unload", unload]).pass();
+            let set = format!("unload={unload}");
+            let options = ["--unwind", unwinding, "--unload", unload, "--set", &set];
+            let said = Host::start("states", &prefix, &options).pass();
             assert!(said.contains("functions are forgotten"), "{said}");
         }
     }
