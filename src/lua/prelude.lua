@@ -113,6 +113,12 @@ local function file_of(info)
 	return info.short_src
 end
 
+-- The name that a file has on every server: addons/NAME/lua/x.lua, and lua/x.lua of the Workshop, are x.lua.
+local function common_name(file)
+	local path = string.gsub(string.gsub(file, "\\", "/"), "^addons/[^/]+/", "")
+	return (string.gsub(path, "^lua/", ""))
+end
+
 -- The origin of a spec, as five values:
 -- file: the file that is being loaded, the innermost on the stack; if none is, the file of the function;
 -- load: the number of this load, or 0 if no file is being loaded;
@@ -166,7 +172,7 @@ local function strip(spec)
 	end
 	local copied = copy(spec, 0)
 	local file, load, number, line, includers, place = origin(found)
-	mark["\0function"] = file
+	mark["\0function"] = common_name(file)
 	if wrong then copied, found = nil, wrong end
 	return copied, found, file, load, number, line, includers, place
 end

@@ -338,12 +338,15 @@ fn killing_a_server_of_a_fleet_repeats_no_action() {
     let discord = Web::start(|_| Answer::Status(204));
     let prefix = prefix("fleet");
     let url = format!("discord={}", discord.url(""));
-    let start = |name: &str| {
-        let set = [format!("fleet={name}"), format!("count={COUNT}"), "rate=200".to_owned()];
+    let start = |(name, folder): (&str, &str)| {
+        let set =
+            [format!("fleet={name}"), format!("count={COUNT}"), "rate=200".to_owned(), format!("folder={folder}")];
         let options: Vec<&str> = set.iter().chain([&url]).flat_map(|pair| ["--set", pair]).collect();
         Host::start("fleet", &prefix, &options)
     };
-    let [mut killed, second, third] = ["a", "b", "c"].map(start);
+    // The folder of a clone, of an archive, and of the Workshop.
+    let servers = [("a", "addons/kills/lua/"), ("b", "addons/kills-main/lua/"), ("c", "lua/")];
+    let [mut killed, second, third] = servers.map(start);
     killed.line("half");
     killed.kill();
     second.pass();
@@ -358,12 +361,15 @@ fn killing_a_server_of_a_fleet_repeats_no_action() {
     assert!(of("a ") <= COUNT, "{}", of("a "));
     let mut client = Client::connect();
     let mut counted = |name: &str| {
-        client.send(&[b"GET", format!("{prefix}kills:{name}").as_bytes()]);
+        client.send(&[b"GET", format!("{prefix}{name}").as_bytes()]);
         client.read(|reply| Some(reply.text().map_or(0, |text| String::from_utf8_lossy(text).parse().unwrap())))
     };
-    assert_eq!((counted("b"), counted("c")), (COUNT, COUNT));
-    let (of_a, posted_of_a) = (counted("a"), of("a "));
-    assert!(of_a <= COUNT, "{of_a}");
+    for hook in ["kills", "conditional"] {
+        assert_eq!(["b", "c"].map(|name| counted(&format!("{hook}:{name}"))), [COUNT, COUNT], "{hook}");
+        let of_a = counted(&format!("{hook}:a"));
+        assert!(of_a <= COUNT, "{hook}: {of_a}");
+    }
+    let (of_a, posted_of_a) = (counted("kills:a"), of("a "));
     eprintln!("killed after {} of its {COUNT}: {of_a} counted, {posted_of_a} posted", COUNT / 2);
 }
 
