@@ -40,12 +40,12 @@ type Read = (Value, Option<CallbackRef>, Origin);
 
 /// Reads the spec at index `at`: as JSON with a mark in the place of each function, the function itself (kept in the
 /// registry), and the script file that registers it. Upvalue 2 is the prelude's `strip`, which makes the copy with
-/// marks and returns eight values:
+/// marks and returns nine values:
 ///
 /// ```text
-///  top + 1     + 2        + 3    + 4    + 5        + 6    + 7                        + 8
-///  copy | nil  function   file   load   function   line   files that include `file`  place of the call
-///              or reason         no.    no.
+///  top + 1     + 2        + 3    + 4    + 5        + 6    + 7                        + 8                + 9
+///  copy | nil  function   file   load   function   line   files that include `file`  place of the call  load no. of the
+///              or reason         no.    no.                                                             outermost of them
 /// ```
 /// The error is the reason for Lua. The second value is the place of the call, `file:line`; empty if it is unknown.
 /// `[-0, +0]`, never raises.
@@ -54,7 +54,7 @@ fn read_spec(lua: Lua, at: i32) -> (Result<Read, String>, String) {
     lua.push_value(HELPER);
     lua.push_value(at);
     // `strip` uses `pairs`, which a script may have replaced by a function that adds hooks itself: hence `nested`.
-    let copied = nested(|| lua.pcall(1, 8, 0)).unwrap_or(false);
+    let copied = nested(|| lua.pcall(1, 9, 0)).unwrap_or(false);
     let place = lua.string(top + 8).filter(|_| copied).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
     if !copied || lua.type_of(top + 1) != LUA_TTABLE {
         // If `strip` refused the spec, the second value is the reason. In every other case there is no string.
@@ -74,8 +74,8 @@ fn read_spec(lua: Lua, at: i32) -> (Result<Read, String>, String) {
     let number = |at: i32| lua.number(at) as u64;
     let text = |at: i32| lua.string(at).map(String::from_utf8_lossy).unwrap_or_default().into();
     let (load, line) = (number(top + 4), number(top + 6) as u32);
-    let (file, includers) = (text(top + 3), text(top + 7));
-    let origin = Origin { file, includers, load, function: number(top + 5), line, newest_load: 0 };
+    let (file, includers, outermost) = (text(top + 3), text(top + 7), number(top + 9));
+    let origin = Origin { file, includers, load, outermost, function: number(top + 5), line, newest_load: 0 };
     lua.set_top(top);
     (spec.map(|(spec, function)| (spec, function, origin)), place)
 }

@@ -124,32 +124,31 @@ end
 -- load: the number of this load, or 0 if no file is being loaded;
 -- function and line: the function's number and first line, 0 without a function;
 -- includers: the files that include `file`, innermost first, each followed by a line end.
--- And the place of the call, as file:line.
+-- Then the place of the call, as file:line, and the number of the outermost includer's load, 0 without one.
 local function origin(found)
 	local made = found and getinfo(found, "S")
 	local number, line = found and number_of(functions, found) or 0, made and made.linedefined or 0
-	local file, load, includers, place
+	local file, load, includers, place, outermost
 	for level = 3, 100 do
 		local info = getinfo(level, "Slf")
 		if not info then break end
 		if not place and info.what ~= "C" then place = file_of(info) .. ":" .. info.currentline end
 		if info.what == "main" and file then
-			includers = (includers or "") .. file_of(info) .. "\n"
+			includers, outermost = (includers or "") .. file_of(info) .. "\n", number_of(chunks, info.func)
 		elseif info.what == "main" then
 			file, load = file_of(info), number_of(chunks, info.func)
 		end
 	end
 	if not file then file, load = made and file_of(made) or "", 0 end
-	return file, load, number, line, includers or "", place or ""
+	return file, load, number, line, includers or "", place or "", outermost or 0
 end
 
 -- The limits of Emit's encoder (ENCODE_NODES_MAX, ENCODE_DEPTH_MAX).
 local values_max, levels_max = 15000, 32
 
 -- Copies a spec, with a mark that names the file in the place of each Lua function. Returns the copy, the last function
--- (Rust accepts a single one), the five values of its origin, and the place of the call. Returns nil in the place of the
--- copy, and a reason in that of the function, if the spec has too many values or levels; the limit of levels also ends a
--- table that contains itself.
+-- (Rust accepts a single one), and the seven values of `origin`. Returns nil in the place of the copy, and a reason in that
+-- of the function, if the spec has too many values or levels; the limit of levels also ends a table that contains itself.
 local function strip(spec)
 	local found, wrong
 	local values = 0
@@ -171,10 +170,10 @@ local function strip(spec)
 		return out
 	end
 	local copied = copy(spec, 0)
-	local file, load, number, line, includers, place = origin(found)
+	local file, load, number, line, includers, place, outermost = origin(found)
 	mark["\0function"] = common_name(file)
 	if wrong then copied, found = nil, wrong end
-	return copied, found, file, load, number, line, includers, place
+	return copied, found, file, load, number, line, includers, place, outermost
 end
 
 -- Runs a game hook. `hook` is looked up at each call, because scripts define it, perhaps later, and may replace it.
