@@ -135,8 +135,8 @@ impl Origin {
         self.load != 0 && (self.file.ends_with(".lua") || self.file.contains('/'))
     }
 
-    /// This origin in the Lua state of this number. Each state numbers its loads anew, so the state's number is part of a
-    /// load's.
+    /// This origin in the Lua state of this number. Each state numbers its loads anew, so the state's number is part of
+    /// a load's.
     pub(super) fn in_state(self, state: u64) -> Origin {
         let [load, outermost] = [self.load, self.outermost].map(|load| if load == 0 { 0 } else { state << 40 | load });
         Origin { load, outermost, ..self }

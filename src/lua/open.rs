@@ -75,7 +75,7 @@ unsafe extern "C-unwind" fn gmod13_close(state: State) -> i32 {
 ///
 /// ```text
 ///  perform (no upvalues) ─▶ context, pumped, status_report, begin_selftest, reload
-///  prelude(those five, the function of utc_offset.lua)
+///  prelude(those five, the function of utc_offset.lua, the main thread)
 ///                        ─▶ on_error, report, say, describe, takes_meta, strip, notify, game_values, start
 ///  perform (notify, say, report, table of kept values) ─▶ functions of `realtime`, pump
 ///  start(pump)           ─▶ the game's timer calls the pump at every tick
@@ -120,9 +120,13 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
         debug_assert_eq!(lua.top(), at);
     }
     push_utc_offset(lua);
+    if !lua.push_thread() {
+        lua.pop(1);
+        lua.push_nil();
+    }
     lua.push_value(1);
     lua.insert(3);
-    lua.call(6, 9);
+    lua.call(7, 9);
     let [on_error, report, say, describe, takes_meta, strip, notify, game_values, start] =
         [3, 4, 5, 6, 7, 8, 9, 10, 11];
     // The order of the upvalues that `perform` expects (`shield.rs`); the fourth is `decode::KEPT`.
@@ -148,8 +152,8 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     0
 }
 
-/// Whether the engine is attached to this very state. The address alone does not tell: if the game closes a state without
-/// `gmod13_close`, the next one may get the same address. The number in the registry goes with the old state.
+/// Whether the engine is attached to this very state. The address alone does not tell: if the game closes a state
+/// without `gmod13_close`, the next one may get the same address. The number in the registry goes with the old state.
 /// `[-0, +0]`, **raises** without memory.
 fn is_set_up(lua: Lua) -> bool {
     lua.push_bytes(ATTACHED_AS);

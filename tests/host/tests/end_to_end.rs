@@ -330,6 +330,21 @@ fn posts_go_through_the_proxy_of_the_environment() {
     assert!(!said.contains("hunter22"), "{said}");
 }
 
+/// Loads that are hard to see: from deep down, in a coroutine, by a loop; and those that nobody can see.
+#[test]
+fn loads_are_seen_and_a_hook_that_follows_no_file_is_reported() {
+    for unwinding in unwinding() {
+        let said = Host::start("loads", &prefix(&format!("loads-{unwinding}")), &["--unwind", unwinding]).pass();
+        for (file, count) in
+            [("lua/autorun/returns.lua", 1), ("lua/autorun/timer.lua", 1), ("lua/autorun/named.lua", 0)]
+        {
+            let line = format!(" in `{file}`: it cannot follow its file");
+            assert_eq!(said.matches(&line).count(), count, "{line}: {said}");
+        }
+        assert_eq!(said.matches("it cannot follow its file").count(), 3, "{said}");
+    }
+}
+
 /// Three server processes with the same hooks; one of them is killed half-way. No post and no count is made twice, and only
 /// those of the killed server may be missing.
 #[test]
