@@ -181,9 +181,12 @@ mod tests {
             let number = |word: &str| word.parse::<u64>().unwrap();
             let (function, line) = (number(function), u32::try_from(number(line)).unwrap());
             let (file, includer) = file.split_once('<').unwrap_or((file, ""));
+            let (includer, outermost) = includer.split_once('@').unwrap_or((includer, "0"));
+            let outermost = number(outermost);
             let includers = if includer.is_empty() { String::new() } else { format!("{includer}\n") };
             let (file, includers, load) = (Arc::from(file), includers.into(), number(load));
-            let (origin, is_again) = loads.of(Origin { file, includers, load, function, line, newest_load: 0 });
+            let (origin, is_again) =
+                loads.of(Origin { file, includers, load, outermost, function, line, newest_load: 0 });
             if is_again {
                 hooks.suspend(&origin);
             }

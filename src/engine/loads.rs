@@ -1,8 +1,10 @@
-//! The newest load of each script file, to notice that the game loads a file again (an edited file, or a new map).
+//! The newest load of each script file, to notice that the game loads a file again (an edited file, or a new map). Also
+//! the files whose hooks do not follow them, to say so once.
 //! Game thread only. Bounded: beyond [`LOADED_FILES_MAX`] names, further files count as loaded once only.
 
 use std::sync::Arc;
 
+use crate::engine::Engine;
 use crate::engine::registrations::Origin;
 use crate::sorted::Sorted;
 
@@ -14,6 +16,8 @@ const LOADED_FILES_MAX: usize = 4096;
 #[derive(Default)]
 pub(crate) struct Loads {
     newest: Sorted<Arc<str>, u64>,
+    /// Files that added something without an id while no file was being loaded.
+    strays: Sorted<Arc<str>, ()>,
 }
 
 impl Loads {
@@ -29,5 +33,17 @@ impl Loads {
         origin.newest_load = if origin.load == 0 { known.unwrap_or(0) } else { origin.load };
         let is_again = is_new && known.is_some();
         (origin, is_again)
+    }
+}
+
+impl Engine {
+    /// A file added something without an id while no file was being loaded: whether it did so for the first time.
+    pub(crate) fn is_first_stray(&mut self, file: &Arc<str>) -> bool {
+        let strays = &mut self.loads.strays;
+        let is_first = strays.len() < LOADED_FILES_MAX && strays.get(file).is_none();
+        if is_first {
+            strays.set(Arc::clone(file), ());
+        }
+        is_first
     }
 }

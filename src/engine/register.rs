@@ -196,9 +196,7 @@ impl Engine {
 
     /// Sets the origin of the next registration; without this call it is unknown.
     pub(crate) fn coming_from(&mut self, origin: Origin) -> &mut Engine {
-        // Each Lua state numbers its loads anew, so the state's number is part of a load's.
-        let load = if origin.load == 0 { 0 } else { self.generation << 40 | origin.load };
-        self.origin = Origin { load, ..origin };
+        self.origin = origin.in_state(self.generation);
         self
     }
 

@@ -119,6 +119,8 @@ pub(crate) struct Origin {
     pub(crate) includers: Arc<str>,
     /// The number of this load of the file; 0 if no file is being loaded and a timer or another callback registers.
     pub(crate) load: u64,
+    /// The number of the load that includes this one, the outermost if there are several; 0: no file includes it.
+    pub(crate) outermost: u64,
     /// The number of the Lua function, and the line it begins in. 0: there is no function.
     pub(crate) function: u64,
     pub(crate) line: u32,
@@ -133,11 +135,25 @@ impl Origin {
         self.load != 0 && (self.file.ends_with(".lua") || self.file.contains('/'))
     }
 
+    /// This origin in the Lua state of this number. Each state numbers its loads anew, so the state's number is part of
+    /// a load's.
+    pub(super) fn in_state(self, state: u64) -> Origin {
+        let [load, outermost] = [self.load, self.outermost].map(|load| if load == 0 { 0 } else { state << 40 | load });
+        Origin { load, outermost, ..self }
+    }
+
     /// Whether this load of a file replaces the load `known`. A file that two others include is loaded once for each,
-    /// and each load replaces its own. A load of the file alone, or from further out, replaces all of them.
+    /// and each load replaces its own. A load of the file alone, or from further out, replaces all of them. A file that
+    /// one load of another includes several times is loaded for each time, and these loads stand side by side.
     fn replaces(&self, known: &Origin) -> bool {
         let (new, old) = (&*self.includers, &*known.includers);
-        self.file == known.file && (new.starts_with(old) || old.starts_with(new))
+        let is_same_run = self.outermost != 0 && self.outermost == known.outermost;
+        self.file == known.file && !is_same_run && (new.starts_with(old) || old.starts_with(new))
+    }
+
+    /// The number of the run of a script: all loads of files that one load includes are one run.
+    fn run(&self) -> u64 {
+        if self.outermost == 0 { self.load } else { self.outermost }
     }
 }
 
@@ -202,7 +218,8 @@ struct Given<'a> {
 /// The places that one run of a script has given to the functions of one channel and specification.
 #[derive(Default)]
 struct Run {
-    load: u64,
+    /// [`Origin::run`].
+    number: u64,
     /// The first free place of the functions that are added while their file is loaded, and of those added later.
     next: u32,
     next_later: u32,
@@ -322,8 +339,8 @@ impl Registrations {
             return fingerprint;
         }
         let Registrations { runs, entries, .. } = self;
-        if runs.get(&fingerprint).is_none_or(|run| run.load != origin.load) {
-            runs.set(fingerprint, Run { load: origin.load, ..Run::default() });
+        if runs.get(&fingerprint).is_none_or(|run| run.number != origin.run()) {
+            runs.set(fingerprint, Run { number: origin.run(), ..Run::default() });
         }
         let Some(run) = runs.get_mut(&fingerprint) else { return fingerprint };
         if let Some(known) = run.places.get(&origin.function) {

@@ -69,6 +69,11 @@ pub(super) unsafe extern "C-unwind" fn pump(state: State) -> i32 {
     0
 }
 
+/// Whether the pump runs a callback of a script, or another part of a tick's work.
+pub(super) fn is_in_tick() -> bool {
+    IN_TICK.load(Ordering::Relaxed)
+}
+
 /// The work of one tick: releases old functions, prints waiting lines, then runs Calls until the engine has no more for
 /// this tick. Not inlined, so that `scripts/bench` can count its instructions. `[-0, +0]`, never raises.
 ///

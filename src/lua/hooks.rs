@@ -2,6 +2,8 @@
 //! table, keep its function, and hand both to the engine, which accepts a spec whole or not at all. Runs on the game
 //! thread; each function is an `entry!`. A refusal is returned to the script and logged as an error.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::config::limits::NAME_BYTES_MAX;
@@ -9,6 +11,7 @@ use crate::engine::registrations::Origin;
 use crate::engine::{CallbackRef, Engine, Select};
 use crate::json::bytes::Bytes;
 use crate::lua::arguments::{NOT_KEPT, bad, refused};
+use crate::lua::callbacks::is_in_tick;
 use crate::lua::encode::{self, shown};
 use crate::lua::entry::EntryOutcome;
 use crate::lua::process::process;
@@ -40,12 +43,12 @@ type Read = (Value, Option<CallbackRef>, Origin);
 
 /// Reads the spec at index `at`: as JSON with a mark in the place of each function, the function itself (kept in the
 /// registry), and the script file that registers it. Upvalue 2 is the prelude's `strip`, which makes the copy with
-/// marks and returns eight values:
+/// marks and returns nine values:
 ///
 /// ```text
-///  top + 1     + 2        + 3    + 4    + 5        + 6    + 7                        + 8
-///  copy | nil  function   file   load   function   line   files that include `file`  place of the call
-///              or reason         no.    no.
+///  top + 1     + 2        + 3    + 4    + 5        + 6    + 7                        + 8            + 9
+///  copy | nil  function   file   load   function   line   files that include `file`  place of the  load number of the
+///              or reason         no.    no.                                          call          outermost of them
 /// ```
 /// The error is the reason for Lua. The second value is the place of the call, `file:line`; empty if it is unknown.
 /// `[-0, +0]`, never raises.
@@ -54,7 +57,7 @@ fn read_spec(lua: Lua, at: i32) -> (Result<Read, String>, String) {
     lua.push_value(HELPER);
     lua.push_value(at);
     // `strip` uses `pairs`, which a script may have replaced by a function that adds hooks itself: hence `nested`.
-    let copied = nested(|| lua.pcall(1, 8, 0)).unwrap_or(false);
+    let copied = nested(|| lua.pcall(1, 9, 0)).unwrap_or(false);
     let place = lua.string(top + 8).filter(|_| copied).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
     if !copied || lua.type_of(top + 1) != LUA_TTABLE {
         // If `strip` refused the spec, the second value is the reason. In every other case there is no string.
@@ -74,8 +77,8 @@ fn read_spec(lua: Lua, at: i32) -> (Result<Read, String>, String) {
     let number = |at: i32| lua.number(at) as u64;
     let text = |at: i32| lua.string(at).map(String::from_utf8_lossy).unwrap_or_default().into();
     let (load, line) = (number(top + 4), number(top + 6) as u32);
-    let (file, includers) = (text(top + 3), text(top + 7));
-    let origin = Origin { file, includers, load, function: number(top + 5), line, newest_load: 0 };
+    let (file, includers, outermost) = (text(top + 3), text(top + 7), number(top + 9));
+    let origin = Origin { file, includers, load, outermost, function: number(top + 5), line, newest_load: 0 };
     lua.set_top(top);
     (spec.map(|(spec, function)| (spec, function, origin)), place)
 }
@@ -103,9 +106,15 @@ fn add(lua: Lua, name: &'static str, select: Select) -> EntryOutcome {
     let (spec, place) = read_spec(lua, given.spec);
     let added = spec.and_then(|(spec, function, origin)| {
         let Given { channel, id, .. } = given;
+        // No file is being loaded while the pump runs, so a callback of the pump hides none.
+        let is_stray = id.is_none() && origin.load == 0 && !is_in_tick();
+        let caller = place.rsplit_once(':').map_or("", |(file, _)| file);
+        let file = if origin.file.is_empty() { caller.into() } else { Arc::clone(&origin.file) };
         let added = process.engine().coming_from(origin).register(name, select, channel, id, &spec, function);
         if added.is_err() {
             function.into_iter().for_each(|function| lua.release(function));
+        } else if is_stray && process.engine().is_first_stray(&file) {
+            warn_of_stray(name, channel, &file);
         }
         added.map_err(|refusal| refusal.to_string())
     });
@@ -121,6 +130,17 @@ fn add(lua: Lua, name: &'static str, select: Select) -> EntryOutcome {
             refused(None, reason)
         }
     }
+}
+
+/// Says that a registration without an id stays when its file is loaded again.
+#[cold]
+fn warn_of_stray(name: &str, channel: &[u8], file: &str) {
+    let place = if file.is_empty() { String::new() } else { format!(" in `{file}`") };
+    log::warn!(
+        "{name} on `{}`{place}: it cannot follow its file when that is loaded again, because a callback adds it, or a \
+         `return` before the call hides the file; give it an id",
+        shown(channel)
+    );
 }
 
 entry! {

@@ -5,15 +5,18 @@
 
 use std::io::Write as _;
 
-use gmod::lua::State;
+use gmod::lua::{LUA_REGISTRYINDEX, State};
 
 use crate::engine::Flush;
 use crate::io::fail_point::fail_point;
 use crate::lua::callbacks::{context, pump, pumped};
 use crate::lua::entry::Line;
-use crate::lua::process::{PROCESS, guarded, is_attached, set_attached, set_clock, start};
+use crate::lua::process::{PROCESS, attaches, guarded, is_attached, set_attached, set_clock, start};
 use crate::lua::stack::{LUA_TNUMBER, Lua};
 use crate::lua::{decode, event_log, events, hooks, shield, stack, status, values};
+
+/// Key in a state's registry: the number ([`attaches`]) under which the state was attached.
+const ATTACHED_AS: &[u8] = b"realtime.attached";
 
 /// The game calls this at `require("realtime")`, also for a second `require` in the same state. Raises a Lua error if
 /// the module cannot start. It cannot be an `entry!`, because nothing is registered yet. Stack: `[-0, +0]`.
@@ -72,7 +75,7 @@ unsafe extern "C-unwind" fn gmod13_close(state: State) -> i32 {
 ///
 /// ```text
 ///  perform (no upvalues) ─▶ context, pumped, status_report, begin_selftest, reload
-///  prelude(those five, the function of utc_offset.lua)
+///  prelude(those five, the function of utc_offset.lua, the main thread)
 ///                        ─▶ on_error, report, say, describe, takes_meta, strip, notify, game_values, start
 ///  perform (notify, say, report, table of kept values) ─▶ functions of `realtime`, pump
 ///  start(pump)           ─▶ the game's timer calls the pump at every tick
@@ -80,7 +83,7 @@ unsafe extern "C-unwind" fn gmod13_close(state: State) -> i32 {
 unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     // SAFETY: called by `gmod13_open` through pcall, after `load`.
     let lua = unsafe { Lua::new(state) };
-    if is_attached(lua) {
+    if is_set_up(lua) {
         return 0;
     }
     if !lua.check_stack(40) {
@@ -117,9 +120,13 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
         debug_assert_eq!(lua.top(), at);
     }
     push_utc_offset(lua);
+    if !lua.push_thread() {
+        lua.pop(1);
+        lua.push_nil();
+    }
     lua.push_value(1);
     lua.insert(3);
-    lua.call(6, 9);
+    lua.call(7, 9);
     let [on_error, report, say, describe, takes_meta, strip, notify, game_values, start] =
         [3, 4, 5, 6, 7, 8, 9, 10, 11];
     // The order of the upvalues that `perform` expects (`shield.rs`); the fourth is `decode::KEPT`.
@@ -137,8 +144,23 @@ unsafe extern "C-unwind" fn set_up(state: State) -> i32 {
     }
     lua.push_function(pump, 5);
     lua.call(1, 0);
+    lua.push_bytes(ATTACHED_AS);
+    // The number that `set_attached` gives this state. It comes last, because nothing may raise after it.
+    lua.push_number(f64::from(attaches().wrapping_add(1)));
+    lua.raw_set(LUA_REGISTRYINDEX);
     set_attached(Some(lua));
     0
+}
+
+/// Whether the engine is attached to this very state. The address alone does not tell: if the game closes a state
+/// without `gmod13_close`, the next one may get the same address. The number in the registry goes with the old state.
+/// `[-0, +0]`, **raises** without memory.
+fn is_set_up(lua: Lua) -> bool {
+    lua.push_bytes(ATTACHED_AS);
+    lua.raw_get(LUA_REGISTRYINDEX);
+    let is_newest = lua.number(-1) == f64::from(attaches());
+    lua.pop(1);
+    is_newest && is_attached(lua)
 }
 
 /// The game's port as its console variable `hostport` has it; 27015, the engine's default, if there is none. It is part

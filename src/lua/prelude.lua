@@ -1,8 +1,9 @@
 -- The Lua half of the module: error reports, console commands, kinds of userdata, and the timer of the pump.
 -- gmod13_open runs it once in each Lua state (open.rs). It returns the functions that Rust calls, all under pcall.
-local context, pumped, status_report, begin_selftest, reload, utc_offset = ...
+-- `main` is the main thread of the state; nil if a coroutine opened the module.
+local context, pumped, status_report, begin_selftest, reload, utc_offset, main = ...
 -- The game's own functions: a script may replace the globals later.
-local print, getinfo, pcall = print, debug.getinfo, pcall
+local print, getinfo, pcall, running = print, debug.getinfo, pcall, coroutine.running
 
 -- The message handler of pcall. It runs on the stack of the error, so ErrorNoHaltWithStack prints the script's own stack.
 -- Returns true for "reported".
@@ -113,37 +114,59 @@ local function file_of(info)
 	return info.short_src
 end
 
+-- The name that a file has on every server: addons/NAME/lua/x.lua, and lua/x.lua of the Workshop, are x.lua.
+local function common_name(file)
+	local path = string.gsub(string.gsub(file, "\\", "/"), "^addons/[^/]+/", "")
+	return (string.gsub(path, "^lua/", ""))
+end
+
+-- Levels of a stack that are searched: a deeper one is a mistake of the script.
+local stack_max = 1000
+
 -- The origin of a spec, as five values:
 -- file: the file that is being loaded, the innermost on the stack; if none is, the file of the function;
 -- load: the number of this load, or 0 if no file is being loaded;
 -- function and line: the function's number and first line, 0 without a function;
 -- includers: the files that include `file`, innermost first, each followed by a line end.
--- And the place of the call, as file:line.
+-- Then the place of the call, as file:line, and the number of the outermost includer's load, 0 without one.
 local function origin(found)
 	local made = found and getinfo(found, "S")
 	local number, line = found and number_of(functions, found) or 0, made and made.linedefined or 0
-	local file, load, includers, place
-	for level = 3, 100 do
-		local info = getinfo(level, "Slf")
-		if not info then break end
+	local file, load, includers, place, outermost
+	local function look(info)
 		if not place and info.what ~= "C" then place = file_of(info) .. ":" .. info.currentline end
-		if info.what == "main" and file then
-			includers = (includers or "") .. file_of(info) .. "\n"
-		elseif info.what == "main" then
+		if info.what ~= "main" then return end
+		if file then
+			includers, outermost = (includers or "") .. file_of(info) .. "\n", number_of(chunks, info.func)
+		else
 			file, load = file_of(info), number_of(chunks, info.func)
 		end
 	end
+	for level = 3, stack_max do
+		local info = getinfo(level, "Slf")
+		if not info then break end
+		look(info)
+	end
+	-- The file that runs a coroutine while it is loaded is on the stack of the main thread.
+	local thread = running()
+	if main and thread and thread ~= main then
+		for level = 0, stack_max do
+			local known, info = pcall(getinfo, main, level, "Slf")
+			if not known or not info then break end
+			look(info)
+		end
+	end
 	if not file then file, load = made and file_of(made) or "", 0 end
-	return file, load, number, line, includers or "", place or ""
+	return file, load, number, line, includers or "", place or "", outermost or 0
 end
 
 -- The limits of Emit's encoder (ENCODE_NODES_MAX, ENCODE_DEPTH_MAX).
 local values_max, levels_max = 15000, 32
 
 -- Copies a spec, with a mark that names the file in the place of each Lua function. Returns the copy, the last function
--- (Rust accepts a single one), the five values of its origin, and the place of the call. Returns nil in the place of the
--- copy, and a reason in that of the function, if the spec has too many values or levels; the limit of levels also ends a
--- table that contains itself.
+-- (Rust accepts a single one), and the seven values of `origin`. If the spec has too many values or levels, it returns nil
+-- in the place of the copy and a reason in that of the function. The limit of levels also ends a table that contains
+-- itself.
 local function strip(spec)
 	local found, wrong
 	local values = 0
@@ -165,10 +188,10 @@ local function strip(spec)
 		return out
 	end
 	local copied = copy(spec, 0)
-	local file, load, number, line, includers, place = origin(found)
-	mark["\0function"] = file
+	local file, load, number, line, includers, place, outermost = origin(found)
+	mark["\0function"] = common_name(file)
 	if wrong then copied, found = nil, wrong end
-	return copied, found, file, load, number, line, includers, place
+	return copied, found, file, load, number, line, includers, place, outermost
 end
 
 -- Runs a game hook. `hook` is looked up at each call, because scripts define it, perhaps later, and may replace it.

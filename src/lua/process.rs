@@ -60,7 +60,9 @@ impl Process {
     }
 }
 
-/// Whether the engine works for this state. False for a state that was replaced by another one and still runs.
+/// Whether the engine works for this state. False for a state that was replaced by another one and still runs. A new
+/// state may have the address of the attached one, if that was closed without `gmod13_close`; but it has no functions
+/// of this module until `set_up` has told the two apart.
 /// Stack: `[-0, +0]`, never raises.
 #[inline]
 pub(super) fn is_attached(lua: Lua) -> bool {

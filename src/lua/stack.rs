@@ -259,10 +259,15 @@ impl Lua {
         self.state.0
     }
 
+    /// Pushes the running Lua thread. Returns whether it is the main thread of its state. `[-0, +1]`, never raises.
+    pub(super) fn push_thread(self) -> bool {
+        shared!(self.lua_pushthread()) == 1
+    }
+
     /// Whether the running Lua thread is the main thread of its state. `[-0, +0]`, never raises; needs one free slot,
     /// which every C function has.
     pub(super) fn is_main_thread(self) -> bool {
-        let is_main = shared!(self.lua_pushthread()) == 1;
+        let is_main = self.push_thread();
         self.pop(1);
         is_main
     }

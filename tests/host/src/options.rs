@@ -33,6 +33,8 @@ pub enum Unload {
     Late,
     /// As `Late`, without `gmod13_close`.
     Skipped,
+    /// `lua_close` without `gmod13_close`. The next state gets the address of the closed one.
+    Closed,
 }
 
 #[derive(Clone, Debug)]
@@ -108,7 +110,8 @@ The server then runs frames until a script calls host.quit(), the console says q
   --unwind MODE         how Lua errors cross C frames: external (unwinding, default) or internal (long jump);
                         (not on 64-bit Windows); either with -raising: a script can have the module run out of memory
   --unload ORDER        at a map change: dlclose-first (before lua_close, as the game, default), dlclose-last, never;
-                        late (the next state starts before the old one is closed), skipped (the same, gmod13_close is not called)
+                        late (the next state starts before the old one is closed), skipped (the same, gmod13_close is
+                        not called), closed (gmod13_close is not called, and the next state has the same address)
   --stdin               lines of standard input are console commands, run in the next frame
   --hibernate           start hibernating (no Think, no Tick, only 0 delay timers)
   --set KEY=VALUE       host.arg.KEY for the scripts; repeatable
@@ -173,6 +176,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Error>
                     ("never", Unload::Never),
                     ("late", Unload::Late),
                     ("skipped", Unload::Skipped),
+                    ("closed", Unload::Closed),
                 ];
                 options.unload = one_of(name, &value()?, &orders)?;
             }

@@ -37,6 +37,9 @@ const PRELUDE: &[(&str, &str)] = &[
 /// Lines of standard input that may wait for the next frame. A writer that is faster waits; nobody types so fast.
 const STDIN_LINES_MAX: usize = 1024;
 
+/// States made in search of one address: the allocator gives a free place again within a few.
+const STATES_MAX: usize = 100;
+
 /// The first server loads the library for the whole process, so its kind cannot change any more.
 static UNWIND: OnceLock<Unwind> = OnceLock::new();
 
@@ -44,6 +47,8 @@ pub struct Server {
     lua: Option<Lua>,
     /// The state of the previous map, if it is closed only after the start of the next.
     late: Option<Lua>,
+    /// The address of the previous map's state, if the next state must have the same.
+    same_address: Option<*mut c_void>,
     root: Root,
     /// The previous working directory, to return to.
     home: Option<PathBuf>,
@@ -85,6 +90,7 @@ impl Server {
         let mut server = Server {
             lua: None,
             late: None,
+            same_address: None,
             root,
             home,
             interval,
@@ -237,7 +243,7 @@ impl Server {
 
     fn start_map(&mut self) -> Result<(), Error> {
         self.map_ticks = 0;
-        let lua = Lua::new().ok_or_else(|| Error::new("cannot make a Lua state"))?;
+        let lua = self.new_state()?;
         for (chunk, source) in PRELUDE {
             let loaded = lua.run(source.as_bytes(), chunk, &[]);
             loaded.map_err(|message| Error::new(format!("the host's own Lua failed: {message}")))?;
@@ -253,6 +259,26 @@ impl Server {
         Ok(())
     }
 
+    /// A fresh state, at the address of the last one if that is asked for.
+    fn new_state(&mut self) -> Result<Lua, Error> {
+        let make = || Lua::new().ok_or_else(|| Error::new("cannot make a Lua state"));
+        let Some(address) = self.same_address.take() else { return make() };
+        // States at other addresses stay open meanwhile, so that each attempt gets another one.
+        let mut others = Vec::new();
+        let found = loop {
+            let lua = make()?;
+            if lua.raw() == address {
+                break Ok(lua);
+            }
+            others.push(lua);
+            if others.len() == STATES_MAX {
+                break Err(Error::new("no new Lua state has the address of the closed one"));
+            }
+        };
+        others.into_iter().for_each(Lua::close);
+        found
+    }
+
     /// `ShutDown`, `gmod13_close`, and then the state and the libraries in the order asked for.
     fn stop_map(&mut self, another_follows: bool) {
         self.call(c"host_shutdown", &[]);
@@ -261,6 +287,10 @@ impl Server {
         if another_follows && matches!(unload, Unload::Late | Unload::Skipped) {
             self.late = Some(lua);
             return;
+        }
+        if another_follows && unload == Unload::Closed {
+            self.same_address = Some(lua.raw());
+            return lua.close();
         }
         let closed = modules::close_all(&lua);
         match unload {
@@ -272,7 +302,7 @@ impl Server {
                 lua.close();
                 modules::unmap(closed);
             }
-            Unload::Never | Unload::Late | Unload::Skipped => lua.close(),
+            Unload::Never | Unload::Late | Unload::Skipped | Unload::Closed => lua.close(),
         }
     }
 

@@ -253,10 +253,12 @@ fn scripts_that_tamper_with_the_module_do_not_end_the_server() {
 
 #[test]
 fn a_replaced_lua_state_can_no_longer_use_the_module() {
-    for unload in ["late", "skipped"] {
+    for unload in ["late", "skipped", "closed"] {
         for unwinding in unwinding() {
             let prefix = prefix(&format!("states-{unload}-{unwinding}"));
-            let said = Host::start("states", &prefix, &["--unwind", unwinding, "--unload", unload]).pass();
+            let set = format!("unload={unload}");
+            let options = ["--unwind", unwinding, "--unload", unload, "--set", &set];
+            let said = Host::start("states", &prefix, &options).pass();
             assert!(said.contains("functions are forgotten"), "{said}");
         }
     }
@@ -328,6 +330,21 @@ fn posts_go_through_the_proxy_of_the_environment() {
     assert!(!said.contains("hunter22"), "{said}");
 }
 
+/// Loads that are hard to see: from deep down, in a coroutine, by a loop; and those that nobody can see.
+#[test]
+fn loads_are_seen_and_a_hook_that_follows_no_file_is_reported() {
+    for unwinding in unwinding() {
+        let said = Host::start("loads", &prefix(&format!("loads-{unwinding}")), &["--unwind", unwinding]).pass();
+        for (file, count) in
+            [("lua/autorun/returns.lua", 1), ("lua/autorun/timer.lua", 1), ("lua/autorun/named.lua", 0)]
+        {
+            let line = format!(" in `{file}`: it cannot follow its file");
+            assert_eq!(said.matches(&line).count(), count, "{line}: {said}");
+        }
+        assert_eq!(said.matches("it cannot follow its file").count(), 3, "{said}");
+    }
+}
+
 /// Three server processes with the same hooks; one of them is killed half-way. No post and no count is made twice, and only
 /// those of the killed server may be missing.
 #[test]
@@ -336,12 +353,15 @@ fn killing_a_server_of_a_fleet_repeats_no_action() {
     let discord = Web::start(|_| Answer::Status(204));
     let prefix = prefix("fleet");
     let url = format!("discord={}", discord.url(""));
-    let start = |name: &str| {
-        let set = [format!("fleet={name}"), format!("count={COUNT}"), "rate=200".to_owned()];
+    let start = |(name, folder): (&str, &str)| {
+        let set =
+            [format!("fleet={name}"), format!("count={COUNT}"), "rate=200".to_owned(), format!("folder={folder}")];
         let options: Vec<&str> = set.iter().chain([&url]).flat_map(|pair| ["--set", pair]).collect();
         Host::start("fleet", &prefix, &options)
     };
-    let [mut killed, second, third] = ["a", "b", "c"].map(start);
+    // The folder of a clone, of an archive, and of the Workshop.
+    let servers = [("a", "addons/kills/lua/"), ("b", "addons/kills-main/lua/"), ("c", "lua/")];
+    let [mut killed, second, third] = servers.map(start);
     killed.line("half");
     killed.kill();
     second.pass();
@@ -356,12 +376,15 @@ fn killing_a_server_of_a_fleet_repeats_no_action() {
     assert!(of("a ") <= COUNT, "{}", of("a "));
     let mut client = Client::connect();
     let mut counted = |name: &str| {
-        client.send(&[b"GET", format!("{prefix}kills:{name}").as_bytes()]);
+        client.send(&[b"GET", format!("{prefix}{name}").as_bytes()]);
         client.read(|reply| Some(reply.text().map_or(0, |text| String::from_utf8_lossy(text).parse().unwrap())))
     };
-    assert_eq!((counted("b"), counted("c")), (COUNT, COUNT));
-    let (of_a, posted_of_a) = (counted("a"), of("a "));
-    assert!(of_a <= COUNT, "{of_a}");
+    for hook in ["kills", "conditional"] {
+        assert_eq!(["b", "c"].map(|name| counted(&format!("{hook}:{name}"))), [COUNT, COUNT], "{hook}");
+        let of_a = counted(&format!("{hook}:a"));
+        assert!(of_a <= COUNT, "{hook}: {of_a}");
+    }
+    let (of_a, posted_of_a) = (counted("kills:a"), of("a "));
     eprintln!("killed after {} of its {COUNT}: {of_a} counted, {posted_of_a} posted", COUNT / 2);
 }
 
