@@ -2,7 +2,7 @@
 //! files for reading only, and owns nothing but its output. Records go to stdout as JSON lines.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use realtime::facade::calendar::iso8601;
@@ -12,6 +12,7 @@ use realtime::facade::eventlog::segment::FindingKind;
 use realtime::facade::eventlog::{Query, line};
 use realtime::facade::io::shown::shown;
 
+use crate::text::tamed;
 use crate::time::time_ms;
 use crate::{Failure, report};
 
@@ -148,11 +149,21 @@ fn cat(scan: &mut Scan, limit: usize, out: &mut impl Write) -> Result<ReadOutcom
         left -= records.len().min(left);
         lines.clear();
         records.iter().for_each(|record| line::push(&mut lines, &record, &mut scratch));
-        out.write_all(&lines)?;
+        write_tamed(&lines, out)?;
         if progress == ScanProgress::Done {
             return Ok(scan.take_outcome());
         }
     }
+}
+
+/// Writes JSON lines. Names of players are in them, so each character that a terminal obeys becomes an escape. Files
+/// keep it as it is: the value is the same.
+fn write_tamed(lines: &[u8], out: &mut impl Write) -> io::Result<()> {
+    // Most parts are plain ASCII.
+    if lines.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
+        return out.write_all(lines);
+    }
+    String::from_utf8_lossy(lines).lines().try_for_each(|line| writeln!(out, "{}", tamed(line)))
 }
 
 /// Prints the totals of a log as a table.
