@@ -86,7 +86,7 @@ fn cat_prints_what_is_asked_for_in_both_formats() {
         assert!(log.cat(&["--limit", "2500"]).into_iter().eq(0..2500));
         assert!(log.cat(&["--newest-first", "--limit", "2500"]).into_iter().eq((5500..8000).rev()));
         assert_eq!(log.cat(&["--since", "1970-01-02T00:00:10", "--until", "86415"]), [10, 11, 12, 13, 14, 15]);
-        assert_eq!(log.cat(&["--channel", "five", "--limit", "3", "--since", "86401"]), [5, 10, 15]);
+        assert_eq!(log.cat(&["--channel=five", "--limit=3", "--since", "86401"]), [5, 10, 15]);
         assert!(log.cat(&["--channel", "none"]).is_empty());
         assert!(log.cat(&["--since", "1h"]).is_empty());
     }
@@ -218,7 +218,9 @@ fn help_is_an_answer_and_no_error() {
 fn wrong_arguments_are_refused_with_the_reason() {
     let log = Log::of("usage", Format::Json, 1);
     for (arguments, reason) in [
-        (&["dance"][..], "there is no command `log dance`"),
+        (&["dance"][..], "there is no command `dance`"),
+        (&["cat", "-n", "5"], "there is no option `-n`"),
+        (&["cat", "--newest-first=5"], "`--newest-first` has no value"),
         (&["cat", "--since"], "`--since` has no value"),
         (&["cat", "--since", "soon"], "`--since` cannot be `soon`"),
         (&["cat", "--limit", "-1"], "`--limit` cannot be `-1`"),
@@ -241,6 +243,15 @@ fn wrong_arguments_are_refused_with_the_reason() {
         (&["dance"], "there is no command `dance`"),
         (&["log"], "`log` needs a command"),
         (&["tail"], "no pattern is given"),
+        (&["tail", "-u", "redis://:hunter2@host", "player:*"], "there is no option `-u`"),
+        (&["tail", "-a", "hunter2", "player:*"], "there is no option `-a`"),
+        (&["serve", "redis://:hunter2@host"], "write --redis before it"),
+        (&["serve", "--board", "redis://:hunter2@host"], "write --redis before it"),
+        (&["servers", "redis://:hunter2@host"], "write --redis before it"),
+        (&["redis://:hunter2@host", "tail", "*"], "there is no such command"),
+        (&["log", "redis://:hunter2@host"], "there is no such command"),
+        (&["log", "cat", "redis://:hunter2@host"], "a log is a file"),
+        (&["log", "stat", "--redis=redis://:hunter2@host"], "there is no option `--redis`"),
         (&["tail", "a", "--port", "1"], "there is no option `--port`"),
         (&["serve", "--json"], "there is no option `--json`"),
     ] {
@@ -248,5 +259,6 @@ fn wrong_arguments_are_refused_with_the_reason() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(text.contains(reason) && text.contains("usage: realtime-cli"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
     }
 }
