@@ -1,5 +1,5 @@
-//! JSON lines: the second format of a segment, and the output of `realtime-cli log cat`. One object per line, for other
-//! tools. Pure functions over bytes, on `rt-files` and on the thread of a reader.
+//! JSON lines: the second format of a segment, and the output of `realtime-cli log cat`, which adds escapes for characters
+//! that a terminal obeys. One object per line, for other tools. Pure functions over bytes, on `rt-files` and on the thread of a reader.
 //!
 //! ```text
 //! {"time":1763942400.123,"seq":12,"channel":"player:kill","data":{"killer":"Al"}}

@@ -12,6 +12,8 @@ use realtime::facade::eventlog::path::LogPath;
 use realtime::facade::eventlog::writer::Writer;
 use realtime::facade::eventlog::{Format, LogSpec};
 
+use serde_json::{Value, json};
+
 use crate::tool;
 
 /// The log of one test, in a temporary folder.
@@ -20,15 +22,22 @@ struct Log(PathBuf);
 impl Log {
     /// `count` records, a second apart from 1970-01-02 on, every fifth on channel `five`; segments of 64 KiB.
     fn of(name: &str, format: Format, count: u64) -> Log {
+        let record = |n| {
+            let channel: &[u8] = if n % 5 == 0 { b"five" } else { b"other" };
+            (channel.to_vec(), format!("{{\"n\":{n},\"text\":\"a text of its own, {n}\"}}").into_bytes())
+        };
+        Log::holding(name, format, (0..count).map(record))
+    }
+
+    /// These channels and payloads, at the same times.
+    fn holding(name: &str, format: Format, records: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Log {
         let folder = std::env::temp_dir().join(format!("realtime-cli-log-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = LogPath::parse(b"deaths.log").unwrap();
         let spec = LogSpec { format, max_bytes: 64 * 1024, ..LogSpec::new(path) };
         let mut writer = Writer::open(Arc::new(SystemDisk), &folder, spec, Instant::now()).unwrap();
-        for n in 0..count {
-            let channel: &[u8] = if n % 5 == 0 { b"five" } else { b"other" };
-            let payload = format!("{{\"n\":{n},\"text\":\"a text of its own, {n}\"}}");
-            writer.append((86_400 + n) * 1000, channel, payload.as_bytes()).unwrap();
+        for (n, (channel, payload)) in (0..).zip(records) {
+            writer.append((86_400 + n) * 1000, &channel, &payload).unwrap();
             if n % 1000 == 0 {
                 writer.advance(Instant::now(), true).unwrap();
             }
@@ -51,7 +60,7 @@ impl Log {
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
         let lines = String::from_utf8(output.stdout).unwrap();
         let number = |line: &str| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let line: Value = serde_json::from_str(line).unwrap();
             let n = line["data"]["n"].as_u64().unwrap();
             assert_eq!(line["seq"], n + 1);
             assert_eq!(line["time"].as_f64().unwrap(), (86_400 + n) as f64);
@@ -77,9 +86,34 @@ fn cat_prints_what_is_asked_for_in_both_formats() {
         assert!(log.cat(&["--limit", "2500"]).into_iter().eq(0..2500));
         assert!(log.cat(&["--newest-first", "--limit", "2500"]).into_iter().eq((5500..8000).rev()));
         assert_eq!(log.cat(&["--since", "1970-01-02T00:00:10", "--until", "86415"]), [10, 11, 12, 13, 14, 15]);
-        assert_eq!(log.cat(&["--channel", "five", "--limit", "3", "--since", "86401"]), [5, 10, 15]);
+        assert_eq!(log.cat(&["--channel=five", "--limit=3", "--since", "86401"]), [5, 10, 15]);
         assert!(log.cat(&["--channel", "none"]).is_empty());
         assert!(log.cat(&["--since", "1h"]).is_empty());
+    }
+}
+
+/// Names of players may hold what a terminal obeys. The files keep it.
+#[test]
+fn cat_prints_nothing_that_a_terminal_obeys() {
+    const UNRULY: [char; 6] = ['\u{1b}', '\u{7f}', '\u{9b}', '\u{202e}', '\u{2028}', '\u{e0041}'];
+    let name = format!("Zoë 👩‍🚀{}", String::from_iter(UNRULY));
+    let payload = json!({ "name": name, "at": [1, "a b"] }).to_string();
+    let raw = format!("no JSON: {name}\n");
+    for (folder, format) in [("unruly-binary", Format::Binary), ("unruly-json", Format::Json)] {
+        let records = [&payload, &raw].map(|payload| (name.as_bytes().to_vec(), payload.as_bytes().to_vec()));
+        let log = Log::holding(folder, format, records.into_iter());
+        let file = fs::read(log.path()).unwrap();
+        assert!(file.windows(3).any(|bytes| bytes == "\u{202e}".as_bytes()), "{folder}");
+        let output = log.run(&["cat"]);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(!text.contains(UNRULY) && text.matches("Zoë 👩‍🚀").count() == 4, "{text}");
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let expected = [
+            json!({ "time": 86_400.0, "seq": 1, "channel": name, "data": { "name": name, "at": [1, "a b"] } }),
+            json!({ "time": 86_401.0, "seq": 2, "channel": name, "raw": true, "data": raw }),
+        ];
+        assert_eq!(lines, expected);
     }
 }
 
@@ -184,7 +218,9 @@ fn help_is_an_answer_and_no_error() {
 fn wrong_arguments_are_refused_with_the_reason() {
     let log = Log::of("usage", Format::Json, 1);
     for (arguments, reason) in [
-        (&["dance"][..], "there is no command `log dance`"),
+        (&["dance"][..], "there is no command `dance`"),
+        (&["cat", "-n", "5"], "there is no option `-n`"),
+        (&["cat", "--newest-first=5"], "`--newest-first` has no value"),
         (&["cat", "--since"], "`--since` has no value"),
         (&["cat", "--since", "soon"], "`--since` cannot be `soon`"),
         (&["cat", "--limit", "-1"], "`--limit` cannot be `-1`"),
@@ -207,6 +243,15 @@ fn wrong_arguments_are_refused_with_the_reason() {
         (&["dance"], "there is no command `dance`"),
         (&["log"], "`log` needs a command"),
         (&["tail"], "no pattern is given"),
+        (&["tail", "-u", "redis://:hunter2@host", "player:*"], "there is no option `-u`"),
+        (&["tail", "-a", "hunter2", "player:*"], "there is no option `-a`"),
+        (&["serve", "redis://:hunter2@host"], "write --redis before it"),
+        (&["serve", "--board", "redis://:hunter2@host"], "write --redis before it"),
+        (&["servers", "redis://:hunter2@host"], "write --redis before it"),
+        (&["redis://:hunter2@host", "tail", "*"], "there is no such command"),
+        (&["log", "redis://:hunter2@host"], "there is no such command"),
+        (&["log", "cat", "redis://:hunter2@host"], "a log is a file"),
+        (&["log", "stat", "--redis=redis://:hunter2@host"], "there is no option `--redis`"),
         (&["tail", "a", "--port", "1"], "there is no option `--port`"),
         (&["serve", "--json"], "there is no option `--json`"),
     ] {
@@ -214,5 +259,6 @@ fn wrong_arguments_are_refused_with_the_reason() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(text.contains(reason) && text.contains("usage: realtime-cli"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
     }
 }

@@ -1,6 +1,9 @@
 //! `realtime-cli tail`: its lines, its way through the end of Redis, and messages without passwords.
 
+use std::fs;
+
 use crate::fleet::{Game, Running, numbered};
+use crate::tool;
 
 /// Lines without their time: the first word of a line for people, the first member of one in JSON.
 fn timeless(line: &str) -> String {
@@ -155,8 +158,28 @@ fn no_message_shows_a_password() {
     let other = Game::start(Some(r#"{"redis":"redis:/:hunter2@host"}"#));
     let output = other.tool(&["tail", "*"]).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(2) && text.contains("realtime.json"), "{text}");
+    assert!(output.status.code() == Some(2) && text.matches("realtime.json").count() == 1, "{text}");
     assert!(!text.contains("hunter2"), "{text}");
+}
+
+/// As the module does in the console, but for the proxies of webhooks, which the tool does not send.
+#[test]
+fn wrong_settings_are_reported() {
+    let hidden_ending = Game::start(None);
+    fs::write(hidden_ending.folder.join("cfg/realtime.json.txt"), "{}").unwrap();
+    let misspelt = Game::start(Some(r#"{"tls_ca_fil":"ca.pem"}"#));
+    for (game, part) in
+        [(&hidden_ending, "realtime.json.txt is not read: name it realtime.json"), (&misspelt, "`tls_ca_file`")]
+    {
+        let output = game.tool(&["servers"]).env("HTTPS_PROXY", "nonsense://").output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && text.contains(part) && !text.contains("PROXY"), "{text}");
+    }
+    for folder in ["no/such/folder", "Cargo.toml"] {
+        let output = tool().args(["servers", "--game", folder]).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && text.contains("`--game` names no folder"), "{text}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! files for reading only, and owns nothing but its output. Records go to stdout as JSON lines.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use realtime::facade::calendar::iso8601;
@@ -12,6 +12,8 @@ use realtime::facade::eventlog::segment::FindingKind;
 use realtime::facade::eventlog::{Query, line};
 use realtime::facade::io::shown::shown;
 
+use crate::options::{is_address, split, unknown};
+use crate::text::tamed;
 use crate::time::time_ms;
 use crate::{Failure, report};
 
@@ -23,6 +25,9 @@ usage: realtime-cli log cat LOG [--since TIME] [--until TIME] [--channel NAME] [
 LOG   the log's own path (rotated segments are found beside it), or that of one rotated segment
 TIME  Unix seconds, 2026-11-24, 2026-11-24T12:30:00 (UTC), or 90s, 15m, 2h, 3d ago
 ";
+
+/// The options of `cat`.
+const OPTIONS: [&str; 5] = ["--since", "--until", "--channel", "--limit", "--newest-first"];
 
 /// Runs one command with the arguments behind `log`. Returns the exit status.
 pub(crate) fn run(arguments: Vec<OsString>, now_ms: u64, out: &mut impl Write) -> Result<u8, Failure> {
@@ -59,29 +64,43 @@ impl Call {
             Some("cat") => Command::Cat,
             Some("stat") => Command::Stat,
             Some("verify") => Command::Verify,
-            Some(other) => return usage(format!("there is no command `log {other}`")),
+            Some(other) => return usage(unknown("command", other)),
             None => return usage("`log` needs a command".to_owned()),
         };
         let mut log = None;
         // A tool has no limit of records, unlike a script.
         let mut query = Query { limit: usize::MAX, ..Query::default() };
+        // True behind `--`.
+        let mut paths_only = false;
         while let Some(argument) = arguments.next() {
-            let name = argument.to_str().filter(|name| name.starts_with("--"));
+            let name = argument.to_str().filter(|name| name.starts_with('-') && !paths_only);
             let Some(name) = name else {
+                if argument.to_str().is_some_and(is_address) {
+                    return usage("a log is a file, not an address".to_owned());
+                }
                 if log.replace(PathBuf::from(argument)).is_some() {
                     return usage("more than one log is given".to_owned());
                 }
                 continue;
             };
+            if name == "--" {
+                paths_only = true;
+                continue;
+            }
+            let (name, given) = split(name);
+            if !OPTIONS.contains(&name) {
+                return usage(unknown("option", name));
+            }
             if command != Command::Cat {
                 return usage(format!("only `cat` takes `{name}`"));
             }
-            if name == "--newest-first" {
+            if name == "--newest-first" && given.is_none() {
                 query.newest_first = true;
                 continue;
             }
             // All options but `--newest-first` have a value.
-            let Some(value) = arguments.next().and_then(|value| value.into_string().ok()) else {
+            let next = || arguments.next()?.into_string().ok();
+            let Some(value) = given.map(str::to_owned).or_else(next) else {
                 return usage(format!("`{name}` has no value"));
             };
             let done = match name {
@@ -92,7 +111,7 @@ impl Call {
                     query.channel = Some(value.clone().into_bytes());
                     Some(())
                 }
-                _ => return usage(format!("there is no option `{name}`")),
+                _ => return usage(format!("`{name}` has no value")),
             };
             if done.is_none() {
                 return usage(format!("`{name}` cannot be `{value}`"));
@@ -148,11 +167,21 @@ fn cat(scan: &mut Scan, limit: usize, out: &mut impl Write) -> Result<ReadOutcom
         left -= records.len().min(left);
         lines.clear();
         records.iter().for_each(|record| line::push(&mut lines, &record, &mut scratch));
-        out.write_all(&lines)?;
+        write_tamed(&lines, out)?;
         if progress == ScanProgress::Done {
             return Ok(scan.take_outcome());
         }
     }
+}
+
+/// Writes JSON lines. Names of players are in them, so each character that a terminal obeys becomes an escape. Files
+/// keep it as it is: the value is the same.
+fn write_tamed(lines: &[u8], out: &mut impl Write) -> io::Result<()> {
+    // Most parts are plain ASCII.
+    if lines.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
+        return out.write_all(lines);
+    }
+    String::from_utf8_lossy(lines).lines().try_for_each(|line| writeln!(out, "{}", tamed(line)))
 }
 
 /// Prints the totals of a log as a table.

@@ -50,7 +50,8 @@ fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
     let command = if arguments.is_empty() { OsString::new() } else { arguments.remove(0) };
-    let asks_for_help = arguments.iter().any(|argument| argument == "--help" || argument == "-h");
+    let mut before_names = arguments.iter().take_while(|argument| *argument != "--");
+    let asks_for_help = before_names.any(|argument| argument == "--help" || argument == "-h");
     let mut print = |text: &str| out.write_all(text.as_bytes()).map(|()| 0).map_err(Failure::from);
     let result = match command.to_str() {
         Some("--help" | "-h") => print(USAGE),
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
         Some("servers") => servers::run(arguments, &mut out).map(|()| 0),
         Some("serve") => serve::run(arguments, &mut out).map(|()| 0),
         Some("") => Err(Failure::Usage("no command is given".to_owned(), USAGE)),
-        _ => Err(Failure::Usage(format!("there is no command `{}`", command.to_string_lossy()), USAGE)),
+        _ => Err(Failure::Usage(options::unknown("command", &command.to_string_lossy()), USAGE)),
     };
     match result.and_then(|code| out.flush().map(|()| code).map_err(Failure::from)) {
         Ok(code) => ExitCode::from(code),

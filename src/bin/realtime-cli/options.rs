@@ -1,4 +1,6 @@
 //! The arguments of `tail`, `servers` and `serve`: patterns, and options of which most have a value. Pure.
+//! Users of `redis-cli` write `-u ADDRESS`. That is refused: as a pattern, the address would go with its password to the
+//! Redis of the settings and to the page. No error shows a text that may be a secret.
 
 use std::ffi::OsString;
 
@@ -8,6 +10,8 @@ use crate::Failure;
 
 /// Most patterns or boards of one run. Redis asks each pattern about each event.
 const NAMES_MAX: usize = 64;
+/// The refusal of an address where none belongs. It does not show the address, which may hold a password.
+const MISPLACED: &str = "an argument looks like an address: write --redis before it";
 
 /// The options that all of them know, for their usage.
 macro_rules! redis_options {
@@ -46,28 +50,34 @@ impl Options {
     fn read(arguments: Vec<OsString>, known: &[&str]) -> Result<Options, String> {
         let mut options = Options::default();
         let mut arguments = arguments.into_iter();
+        // True behind `--`.
+        let mut names_only = false;
         while let Some(argument) = arguments.next() {
             let Ok(argument) = argument.into_string() else { return Err("an argument is not UTF-8 text".to_owned()) };
-            if !argument.starts_with("--") {
+            if names_only || !argument.starts_with('-') {
                 push_name(&mut options.patterns, "pattern", argument)?;
                 continue;
             }
-            let (name, given) = match argument.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_owned())),
-                None => (argument.as_str(), None),
-            };
+            if argument == "--" {
+                names_only = true;
+                continue;
+            }
+            let (name, given) = split(&argument);
             if !(matches!(name, "--redis" | "--prefix" | "--game") || known.contains(&name)) {
-                return Err(format!("there is no option `{name}`"));
+                return Err(unknown("option", name));
             }
             if name == "--json" && given.is_none() {
                 options.is_json = true;
                 continue;
             }
-            // A value may be a secret in the wrong place, so no error shows it.
-            let value = given.or_else(|| arguments.next().and_then(|value| value.into_string().ok()));
-            let Some(value) = value else { return Err(format!("`{name}` has no value")) };
+            // A value may be a secret in the wrong place, so no error shows it. A word with a dash is the next option.
+            let next = || arguments.next()?.into_string().ok().filter(|value| !value.starts_with('-'));
+            let Some(value) = given.map(str::to_owned).or_else(next) else {
+                return Err(format!("`{name}` has no value"));
+            };
             match name {
                 "--redis" => options.redis = Some(value),
+                "--prefix" if is_address(&value) => return Err(MISPLACED.to_owned()),
                 "--prefix" => options.prefix = Some(value),
                 "--game" => options.game = Some(value),
                 "--board" => push_name(&mut options.boards, "board", value)?,
@@ -80,10 +90,31 @@ impl Options {
     }
 }
 
+/// The name of an option, and the value behind its `=`.
+pub(crate) fn split(option: &str) -> (&str, Option<&str>) {
+    option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)))
+}
+
+/// Whether the text may be an address such as `redis://:password@host`. One letter before `://` is a drive of Windows.
+pub(crate) fn is_address(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, _)| scheme.len() != 1)
+}
+
+/// The refusal of a name that does not exist. It shows plain words only: `-ahunter2` or an address may hold a password.
+pub(crate) fn unknown(kind: &str, name: &str) -> String {
+    let short = name.strip_prefix('-').filter(|letter| letter.len() == 1);
+    let word = name.strip_prefix("--").or(short).unwrap_or(name);
+    let is_word = !word.starts_with('-') && word.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
+    if is_word { format!("there is no {kind} `{name}`") } else { format!("there is no such {kind}") }
+}
+
 /// Adds a name that may become a part of a command to Redis.
 fn push_name(names: &mut Vec<String>, kind: &str, name: String) -> Result<(), String> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return Err(format!("a {kind} has {} bytes, 1 to {NAME_BYTES_MAX} are allowed", name.len()));
+    }
+    if is_address(&name) {
+        return Err(MISPLACED.to_owned());
     }
     if names.len() >= NAMES_MAX {
         return Err(format!("more than {NAMES_MAX} {kind}s are given"));
@@ -107,6 +138,10 @@ mod tests {
             ("a b a", Options { patterns: names(&["a", "b"]), ..Options::default() }),
             ("--json a", Options { patterns: names(&["a"]), is_json: true, ..Options::default() }),
             ("--port=7 --redis x", Options { port: Some(7), redis: Some("x".to_owned()), ..Options::default() }),
+            ("--prefix=-x -- -a --json --", {
+                let patterns = names(&["-a", "--json", "--"]);
+                Options { prefix: Some("-x".to_owned()), patterns, ..Options::default() }
+            }),
             ("--prefix gm: --game=/srv", {
                 Options { prefix: Some("gm:".to_owned()), game: Some("/srv".to_owned()), ..Options::default() }
             }),
@@ -119,6 +154,16 @@ mod tests {
         for (line, reason) in [
             ("--board x", "there is no option `--board`"),
             ("--redis", "`--redis` has no value"),
+            ("--redis --json a", "`--redis` has no value"),
+            ("-u redis://:hunter2@host player:*", "there is no option `-u`"),
+            ("-u=redis://:hunter2@host", "there is no option `-u`"),
+            ("-a hunter2 player:*", "there is no option `-a`"),
+            ("-ahunter player:*", "there is no such option"),
+            ("--redis://:hunter2@host", "there is no such option"),
+            ("-", "there is no such option"),
+            ("redis://:hunter2@host player:*", MISPLACED),
+            ("-- redis://:hunter2@host", MISPLACED),
+            ("--prefix redis://:hunter2@host", MISPLACED),
             ("--port 65536", "`--port` is not 0 to 65535"),
             ("--port redis://:secret@host", "`--port` is not 0 to 65535"),
             (&long, "a pattern has 1025 bytes, 1 to 1024 are allowed"),

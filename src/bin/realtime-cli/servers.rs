@@ -29,8 +29,8 @@ const COLUMNS: [&str; 6] = ["name", "players", "map", "gamemode", "seen", "hostn
 /// Prints the list once.
 pub(crate) fn run(arguments: Vec<OsString>, out: &mut impl Write) -> Result<(), Failure> {
     let options = Options::parse(arguments, &["--json"], USAGE)?;
-    if let Some(name) = options.patterns.first() {
-        return Err(Failure::Usage(format!("`servers` takes no name: `{}`", plain(name)), USAGE));
+    if !options.patterns.is_empty() {
+        return Err(Failure::Usage("`servers` takes no name".to_owned(), USAGE));
     }
     let settings = Arc::new(Settings::read(&options)?);
     let rows = Roll::new(Arc::clone(&settings), "servers").read().map_err(Failure::Other)?;

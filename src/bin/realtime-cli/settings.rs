@@ -4,6 +4,7 @@
 //! The module chooses once for the life of its process where `redis` is `auto`; the tool cannot ask it. So it tries the
 //! embedded server of the folder first, which answers only while a game server uses it, and then the default address.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use realtime::facade::redis::cluster::NodePlace;
 use realtime::facade::redis::connection::{ConnectError, Connection};
 use realtime::facade::threads::settings::read_operator;
 
-use crate::Failure;
 use crate::options::Options;
+use crate::{Failure, report};
 
 /// Longest attempt to connect to a node of a cluster.
 const NODE_PATIENCE: Duration = Duration::from_secs(5);
@@ -30,14 +31,18 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads all sources. An option that locates the data and cannot be read is a failure, as for the module.
+    /// Reads all sources, and reports what is wrong in them. An option that locates the data and cannot be read is a
+    /// failure, as for the module.
     pub(crate) fn read(options: &Options) -> Result<Settings, Failure> {
         let game = match &options.game {
-            Some(folder) => PathBuf::from(folder),
+            Some(folder) if Path::new(folder).is_dir() => PathBuf::from(folder),
+            Some(_) => return Err(Failure::Other("`--game` names no folder that can be read".to_owned())),
             None if Path::new("garrysmod").is_dir() => PathBuf::from("garrysmod"),
             None => PathBuf::from("."),
         };
-        let operator = read_operator(&game.join("cfg"), std::env::vars_os());
+        // The variables of proxies are for webhooks, which this tool does not send: they are nothing to report.
+        let is_ours = |name: &OsString| name.to_string_lossy().to_ascii_uppercase().starts_with("REALTIME_");
+        let operator = read_operator(&game.join("cfg"), std::env::vars_os().filter(|(name, _)| is_ours(name)));
         let (mut config, _) = Sources::of(Config::defaults("cli", 0), operator).resolve();
         let mut sources = config.sources();
         for (name, value) in [("redis", &options.redis), ("prefix", &options.prefix)] {
@@ -49,7 +54,9 @@ impl Settings {
             }
             sources += &format!("; {source}");
         }
-        if let Some(found) = config.not_understood() {
+        let failure = config.not_understood();
+        config.complaints.iter().filter(|text| failure != Some(text)).for_each(|text| report(text));
+        if let Some(found) = failure {
             return Err(Failure::Other(found.to_owned()));
         }
         // The name in CLIENT LIST is that of this tool, not of a server. A plain word is never refused.

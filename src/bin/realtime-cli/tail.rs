@@ -19,6 +19,7 @@ pub(crate) const USAGE: &str = concat!(
     "\
 usage: realtime-cli tail PATTERN... [--json] [--limit N] [OPTION...]
 PATTERN        a channel, or a pattern with * ? [ ] as in realtime.On; without the prefix
+               (behind -- also one that begins with a dash)
 --json         lines of JSON, as those of `log cat`, with the server
 --limit N      ends after so many events
 ",

@@ -49,6 +49,7 @@ pub(crate) const USAGE: &str = concat!(
 usage: realtime-cli serve [PATTERN...] [--port N] [--board NAME]... [OPTION...]
 Prints the address of the page. It works in browsers on this machine only, and ends with this program.
 PATTERN        a channel, or a pattern with * ? [ ] as in realtime.On; without the prefix; all channels by default
+               (behind -- also one that begins with a dash)
 --port N       the port on 127.0.0.1; 0 takes any free one
 --board NAME   a leaderboard (sorted set) that the page shows from the start; further ones can be typed there
 ",
