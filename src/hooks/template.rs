@@ -386,7 +386,7 @@ fn push_guarded(
         Value::Absent => match style {
             // A URL or key without the value would address another thing.
             Style::Url | Style::Key => return Err(RenderError::Missing { field: source.to_string().into() }),
-            Style::Json(Hole::Bare | Hole::NestedBare) | Style::FormJson(Hole::Bare | Hole::NestedBare) => {
+            Style::Json(Hole { is_quoted: false, .. }) | Style::FormJson(Hole { is_quoted: false, .. }) => {
                 push_json(out, style, b"null");
             }
             _ if source.is_json() => push_json(out, style, b"null"),

@@ -11,13 +11,17 @@
 //! | `text/plain` | cleaned, on one line; if the text is JSON, escaped as JSON |
 //! | XML and HTML | `&`, `<`, `>` and quotes as character references; refused in comments, scripts, unquoted in tags |
 //!
-//! In a string of JSON that contains JSON itself, values are escaped for both. The receiver parses twice.
+//! In a string of JSON that contains JSON itself, values are escaped for both, as the receiver parses twice. Such a
+//! string begins like an object or a list of objects, or it is another list with quotes in it.
+//!
+//! In HTML a value does not begin a link such as `href`: it could choose another site there, or be a script.
 //!
 //! A body is checked with a sample in place of each placeholder. A text that is JSON with the samples is JSON with all
 //! values, as each value is written as one JSON value or inside one string.
 
 use super::{Part, Style, TemplateError};
-use crate::json::{tape, text};
+use crate::json::tape::{self, Reader, TapeItem as Item};
+use crate::json::text;
 
 /// The syntax in which the receiver reads a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,17 +39,12 @@ pub(crate) enum Syntax {
 
 /// The position of a placeholder in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hole {
-    /// Inside a string: escaped once.
-    Quoted,
-    /// Inside a string of JSON that is itself a string, `"{\"name\":\"{name}\"}"`: escaped twice, as the receiver
-    /// parses twice.
-    Nested,
-    /// In the place of a whole value of JSON that is a string, `"{\"name\":{name}}"`: a text gets quotes, and all of it
-    /// is escaped once.
-    NestedBare,
-    /// In the place of a whole value: a text gets quotes of its own.
-    Bare,
+pub(crate) struct Hole {
+    /// Inside a string. Otherwise the placeholder stands for a whole value, and a text gets quotes of its own.
+    pub(super) is_quoted: bool,
+    /// The number of strings around this JSON: 1 for both in `"{\"name\":\"{name}\",\"hp\":{hp}}"`. The receiver parses
+    /// such a string once more, so the value is escaped once more for each.
+    strings: u8,
 }
 
 impl Syntax {
@@ -85,29 +84,31 @@ impl Syntax {
 
 /// Appends a value escaped for its position in JSON.
 pub(super) fn push_json(out: &mut Vec<u8>, hole: Hole, bytes: &[u8]) {
-    match hole {
-        Hole::Quoted => text::push_escaped(out, bytes),
-        Hole::Nested => {
-            let mut inner = Vec::new();
-            text::push_escaped(&mut inner, bytes);
-            text::push_escaped(out, &inner);
-        }
-        Hole::NestedBare => {
-            let mut inner = Vec::new();
-            text::push_string(&mut inner, bytes);
-            text::push_escaped(out, &inner);
-        }
-        Hole::Bare => text::push_string(out, bytes),
+    let start = out.len();
+    if hole.is_quoted {
+        text::push_escaped(out, bytes);
+    } else {
+        text::push_string(out, bytes);
     }
+    escape_again(out, start, hole);
 }
 
 /// Appends JSON, the value of a placeholder, to JSON.
 pub(super) fn push_value(out: &mut Vec<u8>, hole: Hole, json: &[u8]) {
-    match hole {
-        Hole::Quoted | Hole::Nested => push_json(out, hole, json),
-        Hole::NestedBare => text::push_escaped(out, json),
-        // Line ends in it are white space. They become spaces, as each line may be a JSON text of its own.
-        Hole::Bare => out.extend(json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte })),
+    if hole.is_quoted {
+        return push_json(out, hole, json);
+    }
+    let start = out.len();
+    // Line ends in it are white space. They become spaces, as each line may be a JSON text of its own.
+    out.extend(json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+    escape_again(out, start, hole);
+}
+
+/// Escapes the value from `start` on for each string around its JSON.
+fn escape_again(out: &mut Vec<u8>, start: usize, hole: Hole) {
+    for _ in 0..hole.strings {
+        let inner = out.split_off(start);
+        text::push_escaped(out, &inner);
     }
 }
 
@@ -160,23 +161,28 @@ fn begins_as_json(text: &[u8]) -> bool {
     )
 }
 
+/// Most strings around a JSON text whose placeholders are escaped for it. Each of them can double a value.
+const STRINGS_MAX: u8 = 2;
+
 /// A JSON text with a sample in place of each placeholder, and the position of each. It is only scanned for quotes: the
 /// parser in `json/tape.rs` decides whether it is JSON.
 #[derive(Default)]
 struct Json {
     /// The hook's text with the samples.
     text: Vec<u8>,
+    /// The number of strings around this text.
+    strings: u8,
     /// The scan is inside a string.
     quoted: bool,
-    /// The scan is inside an escaped string (`\"`) of that string.
-    nested: bool,
-    /// Open braces and brackets of that string, outside its escaped strings.
-    depth: i32,
     /// The last byte was a backslash that escapes the next.
     escaped: bool,
+    /// Open braces and brackets outside strings.
+    depth: i32,
     /// Index of the first byte of the current string.
     string: usize,
-    /// The index of the part and the position, for each placeholder.
+    /// The placeholders of the current string: the index of the part, and that of the sample.
+    samples: Vec<(usize, usize)>,
+    /// The index of the part and the position, for each placeholder outside the current string.
     holes: Vec<(usize, Hole)>,
 }
 
@@ -195,39 +201,71 @@ impl Json {
 
     /// Scans one byte of the hook's own text.
     fn push(&mut self, byte: u8) {
-        self.text.push(byte);
         match byte {
-            b'"' if self.escaped => self.nested = !self.nested,
-            _ if self.escaped => {}
-            b'"' => {
-                (self.quoted, self.nested, self.depth, self.string) = (!self.quoted, false, 0, self.text.len());
+            b'"' if self.quoted && !self.escaped => {
+                self.end_string();
+                self.quoted = false;
             }
-            b'{' | b'[' if !self.nested => self.depth += 1,
-            b'}' | b']' if !self.nested => self.depth -= 1,
+            b'"' if !self.quoted => (self.quoted, self.string) = (true, self.text.len() + 1),
+            b'{' | b'[' if !self.quoted => self.depth += 1,
+            b'}' | b']' if !self.quoted => self.depth -= 1,
             _ => {}
         }
+        self.text.push(byte);
         self.escaped = byte == b'\\' && self.quoted && !self.escaped;
     }
 
     /// Scans a placeholder: records its position, and writes its sample.
     fn hole(&mut self, index: usize) {
-        let hole = if !self.quoted {
-            Hole::Bare
-        } else if !begins_as_json(self.text.get(self.string..).unwrap_or_default()) {
-            Hole::Quoted
-        } else if self.nested {
-            Hole::Nested
-        } else if self.depth > 0 {
-            Hole::NestedBare
-        } else {
-            Hole::Quoted
-        };
         // Inside a string the sample is a space: `\{a}` becomes `\ `, which is not JSON, so no value can complete an
         // escape. Outside strings it is `true`, which is a value but not the name of a member: a number could not be a
         // name.
-        self.text.extend_from_slice(if self.quoted { b" " } else { b"true" });
+        if self.quoted {
+            self.samples.push((index, self.text.len()));
+            self.text.push(b' ');
+        } else {
+            // Before or after the JSON of a string the value is text of that string.
+            let is_text = self.strings > 0 && self.depth <= 0;
+            self.holes.push((index, Hole { is_quoted: is_text, strings: self.strings - u8::from(is_text) }));
+            self.text.extend_from_slice(b"true");
+        }
         self.escaped = false;
-        self.holes.push((index, hole));
+    }
+
+    /// Ends the current string: records the positions of its placeholders, in the JSON that the string holds if it
+    /// holds any.
+    fn end_string(&mut self) {
+        let samples = std::mem::take(&mut self.samples);
+        let quoted = Hole { is_quoted: true, strings: self.strings };
+        if samples.is_empty() || self.strings == STRINGS_MAX {
+            return self.holes.extend(samples.iter().map(|(index, _)| (*index, quoted)));
+        }
+        let mut inner = Json { strings: self.strings + 1, ..Json::default() };
+        let mut from = self.string;
+        for (index, at) in &samples {
+            inner.push_unescaped(self.text.get(from..*at).unwrap_or_default());
+            inner.hole(*index);
+            from = at + 1;
+        }
+        inner.push_unescaped(self.text.get(from..).unwrap_or_default());
+        inner.end_string();
+        // Without quotes, brackets are rather a decoration: `[{rank}]`.
+        let is_list = || inner.text.contains(&b'"') && tape::is_container(&inner.text, &mut Vec::new());
+        if begins_as_json(&inner.text) || is_list() {
+            self.holes.append(&mut inner.holes);
+        } else {
+            self.holes.extend(samples.iter().map(|(index, _)| (*index, quoted)));
+        }
+    }
+
+    /// Scans a piece of a string's text as the receiver reads it, without the escapes.
+    fn push_unescaped(&mut self, piece: &[u8]) {
+        let mut tape = Vec::new();
+        // A piece that is not the inside of a string makes the whole text no JSON, and nothing is settled.
+        _ = tape::parse(&[b"\"", piece, b"\""].concat(), &mut tape);
+        if let Some(Item::Text(text)) = Reader::new(&tape).next_item() {
+            text.iter().for_each(|byte| self.push(*byte));
+        }
     }
 
     /// Refuses a text that is not JSON.
