@@ -345,8 +345,8 @@ enum MarkupState {
     Text,
     /// Inside a tag, with its text so far in lower case.
     Tag(String),
-    /// Inside the quotes of an attribute, with that quote and the text of the tag before it.
-    Quotes(char, String),
+    /// Inside the quotes of an attribute: that quote, the text of the tag before it, and the hook's own text since.
+    Quotes(char, String, String),
     /// Inside a passage that ends with this text. Escapes have no meaning there.
     Passage(&'static str),
 }
@@ -365,11 +365,7 @@ fn markup(parts: &mut [Part], is_html: bool) -> Result<(), TemplateError> {
                     rest = rest.get(read..).unwrap_or_default();
                 }
             }
-            Some(Part::Field { .. }) if is_text(&state, is_html) => set(parts, index, Style::Markup),
-            Some(Part::Field { .. }) => {
-                let found = "has a placeholder in its markup: allowed are text and quoted attributes";
-                return Err(TemplateError::Body(found));
-            }
+            Some(Part::Field { .. }) => set(parts, index, style_in(&state, is_html)?),
             None => {}
         }
     }
@@ -398,13 +394,17 @@ fn step(state: MarkupState, character: char, rest: &str, is_html: bool) -> (Mark
             }
         }
         MarkupState::Tag(tag) if matches!(character, '"' | '\'') && tag.trim_end().ends_with('=') => {
-            (MarkupState::Quotes(character, tag), one)
+            (MarkupState::Quotes(character, tag, String::new()), one)
         }
         MarkupState::Tag(mut tag) => {
             tag.extend(character.to_lowercase());
             (MarkupState::Tag(tag), one)
         }
-        MarkupState::Quotes(quote, tag) if character == quote => (MarkupState::Tag(tag + "\"\" "), one),
+        MarkupState::Quotes(quote, tag, _) if character == quote => (MarkupState::Tag(tag + "\"\" "), one),
+        MarkupState::Quotes(quote, tag, mut text) => {
+            text.push(character);
+            (MarkupState::Quotes(quote, tag, text), one)
+        }
         MarkupState::Passage(end) if rest.get(..end.len()).is_some_and(|text| text.eq_ignore_ascii_case(end)) => {
             let next = if end.starts_with("</") { MarkupState::Tag(String::from("/")) } else { MarkupState::Text };
             (next, end.len())
@@ -413,17 +413,46 @@ fn step(state: MarkupState, character: char, rest: &str, is_html: bool) -> (Mark
     }
 }
 
-/// True if character references keep a value harmless in this state.
-fn is_text(state: &MarkupState, is_html: bool) -> bool {
-    match state {
-        MarkupState::Text => true,
-        MarkupState::Quotes(_, tag) => {
-            let name = tag.trim_end().trim_end_matches('=').trim_end();
-            let name = name.rsplit(|c: char| c.is_whitespace() || c == '"' || c == '/').next().unwrap_or_default();
-            // The value of an `on...` attribute, of `style` and of `srcdoc` is itself a script, style or page: a
-            // browser resolves character references before it runs it.
-            !is_html || !(name.starts_with("on") || ["style", "srcdoc"].contains(&name))
+/// Attributes of HTML that hold a URL. A browser runs the rest of one that begins with `javascript:`.
+const LINKS: [&str; 6] = ["href", "src", "action", "formaction", "xlink:href", "data"];
+
+/// The style that keeps a value harmless in this state. An error if none does.
+fn style_in(state: &MarkupState, is_html: bool) -> Result<Style, TemplateError> {
+    let found = "has a placeholder in its markup: allowed are text and quoted attributes";
+    let (tag, text) = match state {
+        MarkupState::Text => return Ok(Style::Markup),
+        MarkupState::Quotes(_, tag, text) => (tag, text),
+        MarkupState::Tag(_) | MarkupState::Passage(_) => return Err(TemplateError::Body(found)),
+    };
+    let name = tag.trim_end().trim_end_matches('=').trim_end();
+    let name = name.rsplit(|c: char| c.is_whitespace() || c == '"' || c == '/').next().unwrap_or_default();
+    // The value of an `on...` attribute, of `style` and of `srcdoc` is itself a script, style or page: a browser
+    // resolves character references before it runs it.
+    if is_html && (name.starts_with("on") || ["style", "srcdoc"].contains(&name)) {
+        return Err(TemplateError::Body(found));
+    }
+    let Some(link) = LINKS.iter().find(|link| is_html && **link == name) else { return Ok(Style::Markup) };
+    // Browsers ignore these characters, and read a backslash as a slash.
+    let text: String = text.chars().filter(|c| !matches!(c, '\t' | '\n' | '\r')).collect();
+    let text = text.trim_start_matches(|c: char| c <= ' ').replace('\\', "/");
+    match &*text {
+        // Another slash at the beginning of the value would make its next word the host. Encoded, it is a letter.
+        "/" => Ok(Style::Form),
+        text if names_its_site(text) => Ok(Style::Markup),
+        _ => Err(TemplateError::Link(link)),
+    }
+}
+
+/// True if no value after this beginning of a URL can change the scheme or the host, and the scheme runs no script.
+fn names_its_site(text: &str) -> bool {
+    // An `&` may begin a character reference, which could stand for any of these signs.
+    let end = text.find([':', '/', '?', '#', '&']);
+    let Some((scheme, rest)) = end.and_then(|at| text.split_at_checked(at)) else { return false };
+    match rest.strip_prefix("://").or_else(|| text.strip_prefix("//")) {
+        Some(rest) => {
+            let is_script = ["javascript", "vbscript", "data"].iter().any(|name| scheme.eq_ignore_ascii_case(name));
+            !is_script && rest.find(['/', '?', '#']).is_some_and(|end| end > 0)
         }
-        MarkupState::Tag(_) | MarkupState::Passage(_) => false,
+        None => !rest.starts_with([':', '&']),
     }
 }
