@@ -16,6 +16,7 @@ use crate::engine::registrations::{Added, Origin, Registered, Registrations, Rem
 use crate::engine::{Engine, Refusal, fits, report};
 use crate::event::fingerprint::Fingerprint;
 use crate::event::topic::Topic;
+use crate::hooks::request::Webhook;
 use crate::hooks::routes::Routes;
 use crate::hooks::status::STATUSES_MAX;
 
@@ -143,11 +144,17 @@ impl Engine {
         self.note_loaded_again(&origin, moved);
         // A destination that refused for good gets another chance when a script asks for it again.
         webhooks(item.header().actions).for_each(|webhook| self.shared.webhooks.reopen(webhook));
+        let (shown, file) = (String::from_utf8_lossy(channel), &origin.file);
         if displaced {
-            let (channel, file) = (String::from_utf8_lossy(channel), &origin.file);
             log::warn!(
-                "{name} on `{channel}` in `{file}` replaces the function it added before; give each an id to keep both"
+                "{name} on `{shown}` in `{file}` replaces the function it added before; give each an id to keep both"
             );
+        }
+        // Not again for a hook that a new map or an edited file adds unchanged.
+        let is_known = |before: &Registered| before.header().fingerprint == item.header().fingerprint;
+        let advice = webhooks(item.header().actions).find_map(Webhook::advice);
+        if let Some(advice) = advice.filter(|_| !replaced.as_ref().is_some_and(is_known)) {
+            log::warn!("{name} on `{shown}` in `{file}`: {advice}");
         }
         let before = replaced.map(|replaced| (replaced, None));
         let mut released = self.forget_all(before.into_iter().collect(), false);

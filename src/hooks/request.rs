@@ -23,4 +23,12 @@ impl Webhook {
             Webhook::Http(_) => "http",
         }
     }
+
+    /// Advice for the author of the hook. The hook works without it.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        match self {
+            Webhook::Discord(_) => None,
+            Webhook::Http(http) => http.advice(),
+        }
+    }
 }

@@ -386,7 +386,7 @@ fn push_guarded(
         Value::Absent => match style {
             // A URL or key without the value would address another thing.
             Style::Url | Style::Key => return Err(RenderError::Missing { field: source.to_string().into() }),
-            Style::Json(Hole::Bare | Hole::NestedBare) | Style::FormJson(Hole::Bare | Hole::NestedBare) => {
+            Style::Json(Hole { is_quoted: false, .. }) | Style::FormJson(Hole { is_quoted: false, .. }) => {
                 push_json(out, style, b"null");
             }
             _ if source.is_json() => push_json(out, style, b"null"),
@@ -487,6 +487,8 @@ pub(crate) enum TemplateError {
     Braces,
     /// The body is not of the syntax that its `Content-Type` names.
     Body(&'static str),
+    /// A placeholder that would choose the scheme or the host of a link in HTML: the name of the attribute.
+    Link(&'static str),
 }
 
 impl fmt::Display for TemplateError {
@@ -514,6 +516,10 @@ impl fmt::Display for TemplateError {
                 f.write_str("has a placeholder in escaped braces (`%7B`, `%7D`): write `{` and `}`")
             }
             TemplateError::Body(found) => f.write_str(found),
+            TemplateError::Link(name) => write!(
+                f,
+                "has a placeholder that could choose the site of `{name}`, or be a script: begin with https://site/ or /"
+            ),
         }
     }
 }

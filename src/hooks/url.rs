@@ -209,6 +209,11 @@ impl UrlTemplate {
         self.target.has_placeholders()
     }
 
+    /// True for the URL of a Discord webhook.
+    pub(crate) fn is_discord(&self) -> bool {
+        discord_parts(self.target_text().split('?').next().unwrap_or_default()).is_some()
+    }
+
     /// The URL for one event.
     pub(crate) fn render(&self, fields: &Fields<'_>) -> Result<Url, UrlError> {
         let target = self.target.render_text(fields).map_err(UrlError::Render)?;

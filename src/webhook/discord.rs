@@ -82,7 +82,7 @@ impl Message {
 
     /// Merges a later message to the same destination into this one. Returns false, and changes nothing, if one message
     /// cannot show both as they are: too long, other sender, other flags or rights to ping, posts of a forum, or an open mark
-    /// of code.
+    /// or quote.
     pub(crate) fn merge(&mut self, next: &Message) -> bool {
         let (one, other) = (self.content.chars().count(), next.content.chars().count());
         let joint = usize::from(one > 0 && other > 0);
@@ -99,8 +99,8 @@ impl Message {
             },
             _ => return false,
         };
-        // An open mark of code in this message would pair with a mark in the next one.
-        if !fits || !same || !markdown::code(&self.content).1 {
+        // An open mark of this message would pair with one of the next, and an open quote would contain all of it.
+        if !fits || !same || markdown::is_open(&self.content) {
             return false;
         }
         let Some(embeds) = beside(&self.embeds, &next.embeds) else { return false };

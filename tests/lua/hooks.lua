@@ -62,6 +62,13 @@ assert(not realtime.RemoveAggregator("other", id) and realtime.RemoveAggregator(
 assert(realtime.RemoveAggregator(id) and not realtime.RemoveAggregator(id))
 assert(realtime.Stats().hooks == 0 and realtime.Stats().aggregators == 0)
 
+-- A request to Discord with the text of players is accepted, with a warning in the log.
+for _ = 1, 2 do
+	assert(realtime.AddHook("chat", "pings", { type = "http", url = web .. "/api/webhooks/1/token",
+		format = '{"content":"{text}"}' }) == "pings")
+end
+assert(realtime.RemoveHook("pings"))
+
 -- Groups of conditions, amounts of events, logs of channels and days, and windows of the calendar.
 assert(realtime.AddHook("groups", "groups", { type = "counter", key = "k:{date}", by = "-{n}", where = {
 	map = { none_of = { "gm_flatgrass", { contains = "test" } } }, any_of = { { team = 1 }, { name = { starts_with = "[VIP]" } } },

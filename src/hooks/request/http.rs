@@ -58,6 +58,22 @@ pub(crate) enum HttpBody {
     Template(Template),
 }
 
+impl Http {
+    /// Advice for a hook whose requests are messages of Discord that say nothing about mentions: all of them ping, also
+    /// those in the text of a player.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        let decides = match &self.body {
+            HttpBody::Template(text) => text.literals().any(|text| text.contains("allowed_mentions")),
+            HttpBody::None | HttpBody::Event => false,
+        };
+        let may_ping = self.method == "POST" && self.url.is_discord() && !decides;
+        may_ping.then_some(
+            "a value such as @everyone pings in this message: use type = \"discord\", or have \
+             \"allowed_mentions\":{\"parse\":[]} in `format`",
+        )
+    }
+}
+
 const METHODS: [&str; 6] = ["POST", "PUT", "PATCH", "DELETE", "GET", "HEAD"];
 
 /// Headers that the client itself writes: for the connection and the framing of the body (RFC 9112), and `webhook-id`,

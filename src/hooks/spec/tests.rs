@@ -43,7 +43,9 @@ fn shown_action(action: &Action) -> String {
                     .batch
                     .map_or(String::new(), |Batch { max, wait, form }| format!(" {form:?} of {max} within {wait:?}"));
                 let retries = shown_retries(http.retries);
-                format!("{} {}{headers} {body}{signed} {:?}{retries}{batch}", http.method, http.url, http.timeout)
+                let advice = webhook.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
+                let (method, url) = (http.method, &http.url);
+                format!("{method} {url}{headers} {body}{signed} {:?}{retries}{batch}{advice}", http.timeout)
             }
         },
         ActionKind::File(file) => {

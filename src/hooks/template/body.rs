@@ -11,13 +11,17 @@
 //! | `text/plain` | cleaned, on one line; if the text is JSON, escaped as JSON |
 //! | XML and HTML | `&`, `<`, `>` and quotes as character references; refused in comments, scripts, unquoted in tags |
 //!
-//! In a string of JSON that contains JSON itself, values are escaped for both. The receiver parses twice.
+//! In a string of JSON that contains JSON itself, values are escaped for both, as the receiver parses twice. Such a
+//! string begins like an object or a list of objects, or it is another list with quotes in it.
+//!
+//! In HTML a value does not begin a link such as `href`: it could choose another site there, or be a script.
 //!
 //! A body is checked with a sample in place of each placeholder. A text that is JSON with the samples is JSON with all
 //! values, as each value is written as one JSON value or inside one string.
 
 use super::{Part, Style, TemplateError};
-use crate::json::{tape, text};
+use crate::json::tape::{self, Reader, TapeItem as Item};
+use crate::json::text;
 
 /// The syntax in which the receiver reads a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,17 +39,12 @@ pub(crate) enum Syntax {
 
 /// The position of a placeholder in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hole {
-    /// Inside a string: escaped once.
-    Quoted,
-    /// Inside a string of JSON that is itself a string, `"{\"name\":\"{name}\"}"`: escaped twice, as the receiver
-    /// parses twice.
-    Nested,
-    /// In the place of a whole value of JSON that is a string, `"{\"name\":{name}}"`: a text gets quotes, and all of it
-    /// is escaped once.
-    NestedBare,
-    /// In the place of a whole value: a text gets quotes of its own.
-    Bare,
+pub(crate) struct Hole {
+    /// Inside a string. Otherwise the placeholder stands for a whole value, and a text gets quotes of its own.
+    pub(super) is_quoted: bool,
+    /// The number of strings around this JSON: 1 for both in `"{\"name\":\"{name}\",\"hp\":{hp}}"`. The receiver parses
+    /// such a string once more, so the value is escaped once more for each.
+    strings: u8,
 }
 
 impl Syntax {
@@ -85,29 +84,31 @@ impl Syntax {
 
 /// Appends a value escaped for its position in JSON.
 pub(super) fn push_json(out: &mut Vec<u8>, hole: Hole, bytes: &[u8]) {
-    match hole {
-        Hole::Quoted => text::push_escaped(out, bytes),
-        Hole::Nested => {
-            let mut inner = Vec::new();
-            text::push_escaped(&mut inner, bytes);
-            text::push_escaped(out, &inner);
-        }
-        Hole::NestedBare => {
-            let mut inner = Vec::new();
-            text::push_string(&mut inner, bytes);
-            text::push_escaped(out, &inner);
-        }
-        Hole::Bare => text::push_string(out, bytes),
+    let start = out.len();
+    if hole.is_quoted {
+        text::push_escaped(out, bytes);
+    } else {
+        text::push_string(out, bytes);
     }
+    escape_again(out, start, hole);
 }
 
 /// Appends JSON, the value of a placeholder, to JSON.
 pub(super) fn push_value(out: &mut Vec<u8>, hole: Hole, json: &[u8]) {
-    match hole {
-        Hole::Quoted | Hole::Nested => push_json(out, hole, json),
-        Hole::NestedBare => text::push_escaped(out, json),
-        // Line ends in it are white space. They become spaces, as each line may be a JSON text of its own.
-        Hole::Bare => out.extend(json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte })),
+    if hole.is_quoted {
+        return push_json(out, hole, json);
+    }
+    let start = out.len();
+    // Line ends in it are white space. They become spaces, as each line may be a JSON text of its own.
+    out.extend(json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+    escape_again(out, start, hole);
+}
+
+/// Escapes the value from `start` on for each string around its JSON.
+fn escape_again(out: &mut Vec<u8>, start: usize, hole: Hole) {
+    for _ in 0..hole.strings {
+        let inner = out.split_off(start);
+        text::push_escaped(out, &inner);
     }
 }
 
@@ -160,23 +161,28 @@ fn begins_as_json(text: &[u8]) -> bool {
     )
 }
 
+/// Most strings around a JSON text whose placeholders are escaped for it. Each of them can double a value.
+const STRINGS_MAX: u8 = 2;
+
 /// A JSON text with a sample in place of each placeholder, and the position of each. It is only scanned for quotes: the
 /// parser in `json/tape.rs` decides whether it is JSON.
 #[derive(Default)]
 struct Json {
     /// The hook's text with the samples.
     text: Vec<u8>,
+    /// The number of strings around this text.
+    strings: u8,
     /// The scan is inside a string.
     quoted: bool,
-    /// The scan is inside an escaped string (`\"`) of that string.
-    nested: bool,
-    /// Open braces and brackets of that string, outside its escaped strings.
-    depth: i32,
     /// The last byte was a backslash that escapes the next.
     escaped: bool,
+    /// Open braces and brackets outside strings.
+    depth: i32,
     /// Index of the first byte of the current string.
     string: usize,
-    /// The index of the part and the position, for each placeholder.
+    /// The placeholders of the current string: the index of the part, and that of the sample.
+    samples: Vec<(usize, usize)>,
+    /// The index of the part and the position, for each placeholder outside the current string.
     holes: Vec<(usize, Hole)>,
 }
 
@@ -195,39 +201,71 @@ impl Json {
 
     /// Scans one byte of the hook's own text.
     fn push(&mut self, byte: u8) {
-        self.text.push(byte);
         match byte {
-            b'"' if self.escaped => self.nested = !self.nested,
-            _ if self.escaped => {}
-            b'"' => {
-                (self.quoted, self.nested, self.depth, self.string) = (!self.quoted, false, 0, self.text.len());
+            b'"' if self.quoted && !self.escaped => {
+                self.end_string();
+                self.quoted = false;
             }
-            b'{' | b'[' if !self.nested => self.depth += 1,
-            b'}' | b']' if !self.nested => self.depth -= 1,
+            b'"' if !self.quoted => (self.quoted, self.string) = (true, self.text.len() + 1),
+            b'{' | b'[' if !self.quoted => self.depth += 1,
+            b'}' | b']' if !self.quoted => self.depth -= 1,
             _ => {}
         }
+        self.text.push(byte);
         self.escaped = byte == b'\\' && self.quoted && !self.escaped;
     }
 
     /// Scans a placeholder: records its position, and writes its sample.
     fn hole(&mut self, index: usize) {
-        let hole = if !self.quoted {
-            Hole::Bare
-        } else if !begins_as_json(self.text.get(self.string..).unwrap_or_default()) {
-            Hole::Quoted
-        } else if self.nested {
-            Hole::Nested
-        } else if self.depth > 0 {
-            Hole::NestedBare
-        } else {
-            Hole::Quoted
-        };
         // Inside a string the sample is a space: `\{a}` becomes `\ `, which is not JSON, so no value can complete an
         // escape. Outside strings it is `true`, which is a value but not the name of a member: a number could not be a
         // name.
-        self.text.extend_from_slice(if self.quoted { b" " } else { b"true" });
+        if self.quoted {
+            self.samples.push((index, self.text.len()));
+            self.text.push(b' ');
+        } else {
+            // Before or after the JSON of a string the value is text of that string.
+            let is_text = self.strings > 0 && self.depth <= 0;
+            self.holes.push((index, Hole { is_quoted: is_text, strings: self.strings - u8::from(is_text) }));
+            self.text.extend_from_slice(b"true");
+        }
         self.escaped = false;
-        self.holes.push((index, hole));
+    }
+
+    /// Ends the current string: records the positions of its placeholders, in the JSON that the string holds if it
+    /// holds any.
+    fn end_string(&mut self) {
+        let samples = std::mem::take(&mut self.samples);
+        let quoted = Hole { is_quoted: true, strings: self.strings };
+        if samples.is_empty() || self.strings == STRINGS_MAX {
+            return self.holes.extend(samples.iter().map(|(index, _)| (*index, quoted)));
+        }
+        let mut inner = Json { strings: self.strings + 1, ..Json::default() };
+        let mut from = self.string;
+        for (index, at) in &samples {
+            inner.push_unescaped(self.text.get(from..*at).unwrap_or_default());
+            inner.hole(*index);
+            from = at + 1;
+        }
+        inner.push_unescaped(self.text.get(from..).unwrap_or_default());
+        inner.end_string();
+        // Without quotes, brackets are rather a decoration: `[{rank}]`.
+        let is_list = || inner.text.contains(&b'"') && tape::is_container(&inner.text, &mut Vec::new());
+        if begins_as_json(&inner.text) || is_list() {
+            self.holes.append(&mut inner.holes);
+        } else {
+            self.holes.extend(samples.iter().map(|(index, _)| (*index, quoted)));
+        }
+    }
+
+    /// Scans a piece of a string's text as the receiver reads it, without the escapes.
+    fn push_unescaped(&mut self, piece: &[u8]) {
+        let mut tape = Vec::new();
+        // A piece that is not the inside of a string makes the whole text no JSON, and nothing is settled.
+        _ = tape::parse(&[b"\"", piece, b"\""].concat(), &mut tape);
+        if let Some(Item::Text(text)) = Reader::new(&tape).next_item() {
+            text.iter().for_each(|byte| self.push(*byte));
+        }
     }
 
     /// Refuses a text that is not JSON.
@@ -307,8 +345,8 @@ enum MarkupState {
     Text,
     /// Inside a tag, with its text so far in lower case.
     Tag(String),
-    /// Inside the quotes of an attribute, with that quote and the text of the tag before it.
-    Quotes(char, String),
+    /// Inside the quotes of an attribute: that quote, the text of the tag before it, and the hook's own text since.
+    Quotes(char, String, String),
     /// Inside a passage that ends with this text. Escapes have no meaning there.
     Passage(&'static str),
 }
@@ -327,11 +365,7 @@ fn markup(parts: &mut [Part], is_html: bool) -> Result<(), TemplateError> {
                     rest = rest.get(read..).unwrap_or_default();
                 }
             }
-            Some(Part::Field { .. }) if is_text(&state, is_html) => set(parts, index, Style::Markup),
-            Some(Part::Field { .. }) => {
-                let found = "has a placeholder in its markup: allowed are text and quoted attributes";
-                return Err(TemplateError::Body(found));
-            }
+            Some(Part::Field { .. }) => set(parts, index, style_in(&state, is_html)?),
             None => {}
         }
     }
@@ -360,13 +394,17 @@ fn step(state: MarkupState, character: char, rest: &str, is_html: bool) -> (Mark
             }
         }
         MarkupState::Tag(tag) if matches!(character, '"' | '\'') && tag.trim_end().ends_with('=') => {
-            (MarkupState::Quotes(character, tag), one)
+            (MarkupState::Quotes(character, tag, String::new()), one)
         }
         MarkupState::Tag(mut tag) => {
             tag.extend(character.to_lowercase());
             (MarkupState::Tag(tag), one)
         }
-        MarkupState::Quotes(quote, tag) if character == quote => (MarkupState::Tag(tag + "\"\" "), one),
+        MarkupState::Quotes(quote, tag, _) if character == quote => (MarkupState::Tag(tag + "\"\" "), one),
+        MarkupState::Quotes(quote, tag, mut text) => {
+            text.push(character);
+            (MarkupState::Quotes(quote, tag, text), one)
+        }
         MarkupState::Passage(end) if rest.get(..end.len()).is_some_and(|text| text.eq_ignore_ascii_case(end)) => {
             let next = if end.starts_with("</") { MarkupState::Tag(String::from("/")) } else { MarkupState::Text };
             (next, end.len())
@@ -375,17 +413,46 @@ fn step(state: MarkupState, character: char, rest: &str, is_html: bool) -> (Mark
     }
 }
 
-/// True if character references keep a value harmless in this state.
-fn is_text(state: &MarkupState, is_html: bool) -> bool {
-    match state {
-        MarkupState::Text => true,
-        MarkupState::Quotes(_, tag) => {
-            let name = tag.trim_end().trim_end_matches('=').trim_end();
-            let name = name.rsplit(|c: char| c.is_whitespace() || c == '"' || c == '/').next().unwrap_or_default();
-            // The value of an `on...` attribute, of `style` and of `srcdoc` is itself a script, style or page: a
-            // browser resolves character references before it runs it.
-            !is_html || !(name.starts_with("on") || ["style", "srcdoc"].contains(&name))
+/// Attributes of HTML that hold a URL. A browser runs the rest of one that begins with `javascript:`.
+const LINKS: [&str; 6] = ["href", "src", "action", "formaction", "xlink:href", "data"];
+
+/// The style that keeps a value harmless in this state. An error if none does.
+fn style_in(state: &MarkupState, is_html: bool) -> Result<Style, TemplateError> {
+    let found = "has a placeholder in its markup: allowed are text and quoted attributes";
+    let (tag, text) = match state {
+        MarkupState::Text => return Ok(Style::Markup),
+        MarkupState::Quotes(_, tag, text) => (tag, text),
+        MarkupState::Tag(_) | MarkupState::Passage(_) => return Err(TemplateError::Body(found)),
+    };
+    let name = tag.trim_end().trim_end_matches('=').trim_end();
+    let name = name.rsplit(|c: char| c.is_whitespace() || c == '"' || c == '/').next().unwrap_or_default();
+    // The value of an `on...` attribute, of `style` and of `srcdoc` is itself a script, style or page: a browser
+    // resolves character references before it runs it.
+    if is_html && (name.starts_with("on") || ["style", "srcdoc"].contains(&name)) {
+        return Err(TemplateError::Body(found));
+    }
+    let Some(link) = LINKS.iter().find(|link| is_html && **link == name) else { return Ok(Style::Markup) };
+    // Browsers ignore these characters, and read a backslash as a slash.
+    let text: String = text.chars().filter(|c| !matches!(c, '\t' | '\n' | '\r')).collect();
+    let text = text.trim_start_matches(|c: char| c <= ' ').replace('\\', "/");
+    match &*text {
+        // Another slash at the beginning of the value would make its next word the host. Encoded, it is a letter.
+        "/" => Ok(Style::Form),
+        text if names_its_site(text) => Ok(Style::Markup),
+        _ => Err(TemplateError::Link(link)),
+    }
+}
+
+/// True if no value after this beginning of a URL can change the scheme or the host, and the scheme runs no script.
+fn names_its_site(text: &str) -> bool {
+    // An `&` may begin a character reference, which could stand for any of these signs.
+    let end = text.find([':', '/', '?', '#', '&']);
+    let Some((scheme, rest)) = end.and_then(|at| text.split_at_checked(at)) else { return false };
+    match rest.strip_prefix("://").or_else(|| text.strip_prefix("//")) {
+        Some(rest) => {
+            let is_script = ["javascript", "vbscript", "data"].iter().any(|name| scheme.eq_ignore_ascii_case(name));
+            !is_script && rest.find(['/', '?', '#']).is_some_and(|end| end > 0)
         }
-        MarkupState::Tag(_) | MarkupState::Passage(_) => false,
+        None => !rest.starts_with([':', '&']),
     }
 }

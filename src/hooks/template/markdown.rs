@@ -109,8 +109,9 @@ fn inline(text: &[u8], open: usize, run: usize) -> Option<Code> {
     (best > 0).then_some(Code { open, start: open + best, end, is_block: false })
 }
 
-/// Stands for a value while code marks are searched. One ordinary character is enough: no value contains a backtick
-/// ([`Style::Markdown`], `escape.rs`), and no value beside a backtick is empty ([`Guard::Present`]).
+/// Stands for a value while code marks are searched, and for code and escaped signs while other marks are. One ordinary
+/// character is enough: no value contains a backtick ([`Style::Markdown`], `escape.rs`), and no value beside a backtick
+/// is empty ([`Guard::Present`]).
 const VALUE: char = '\u{fffc}';
 
 /// Gives each placeholder the style and the guard that the text around it requires.
@@ -175,31 +176,58 @@ fn inside(code: Code, codes: &[Code], text: &str, start: usize) -> (Style, bool)
     (Style::Code { lines, enclosed: is_enclosed(text, code.open, codes) }, may_be_a_name)
 }
 
-/// True if emphasis, a spoiler or the text of a link is open at this offset: an odd number of runs of its mark, or an
-/// open bracket, precedes it outside code.
-fn is_enclosed(text: &str, at: usize, codes: &[Code]) -> bool {
-    // A space replaces each stretch of code, so that marks on its two sides do not form one run.
+/// True if something in the text reaches beyond its end: code, emphasis, a spoiler or a link without an end, or a quote
+/// that begins with `>>>` and has none.
+pub(crate) fn is_open(text: &str) -> bool {
+    let (codes, is_whole) = code(text);
+    let is_quote = |line: &str| line.trim_start_matches(' ').starts_with(">>>");
+    !is_whole || without_code(text, text.len(), &codes).lines().any(is_quote) || is_enclosed(text, text.len(), &codes)
+}
+
+/// The text before this offset, with one letter in place of each stretch of code: marks on its two sides do not form
+/// one run.
+fn without_code(text: &str, at: usize, codes: &[Code]) -> String {
     let (mut outside, mut from) = (String::new(), 0);
     for code in codes.iter().take_while(|code| code.close() <= at) {
         outside.push_str(text.get(from..code.open).unwrap_or_default());
-        outside.push(' ');
+        outside.push(VALUE);
         from = code.close();
     }
-    outside.push_str(text.get(from..at).unwrap_or_default());
-    let (mut runs, mut brackets, mut last, mut is_escaped) = ([0_u32; 4], 0_i32, ' ', false);
-    for character in outside.chars() {
-        let begins = std::mem::replace(&mut last, character) != character;
+    outside + text.get(from..at).unwrap_or_default()
+}
+
+/// True if emphasis, a spoiler or the text of a link is open at this offset: an odd number of runs of its mark, or an
+/// open bracket, precedes it outside code.
+fn is_enclosed(text: &str, at: usize, codes: &[Code]) -> bool {
+    let mut is_escaped = false;
+    let outside = without_code(text, at, codes);
+    let characters = outside.chars().map(|character| {
         let is_literal = std::mem::take(&mut is_escaped);
-        match "*_~|".find(character).and_then(|mark| runs.get_mut(mark)) {
-            _ if is_literal => {}
-            Some(count) => *count += u32::from(begins),
-            None => {
-                is_escaped = character == '\\';
-                brackets += i32::from(character == '[') - i32::from(character == ']');
-            }
+        is_escaped = character == '\\' && !is_literal;
+        if is_literal { VALUE } else { character }
+    });
+    let characters: Vec<char> = characters.collect();
+    let (mut open, mut brackets, mut at) = ([false; 4], 0, 0_usize);
+    for run in characters.chunk_by(|one, next| one == next) {
+        let before = at.checked_sub(1).and_then(|at| characters.get(at)).copied().unwrap_or(' ');
+        at += run.len();
+        let after = characters.get(at).copied().unwrap_or(' ');
+        let sign = run.first().copied().unwrap_or(' ');
+        // A sign alone is a mark only if it is `*` or `_`: no bullet, and not inside a word.
+        let is_mark = match sign {
+            _ if run.len() > 1 => true,
+            '*' => !(before.is_whitespace() && after.is_whitespace()),
+            '_' => !(before.is_alphanumeric() && after.is_alphanumeric()),
+            _ => false,
+        };
+        match "*_~|".find(sign).and_then(|mark| open.get_mut(mark)) {
+            Some(open) => *open ^= is_mark,
+            None if sign == '[' => brackets += run.len(),
+            None if sign == ']' => brackets = brackets.saturating_sub(run.len()),
+            None => {}
         }
     }
-    brackets > 0 || runs.iter().any(|count| count % 2 == 1)
+    brackets > 0 || open.contains(&true)
 }
 
 /// The guard of a value outside or inside code: against a mention that the hook's text begins, and for code marks

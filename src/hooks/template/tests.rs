@@ -247,12 +247,14 @@ proptest! {
     #[test]
     fn json_inside_json_decodes_to_its_values(value in ".{0,12}") {
         let tape = tape_of(serde_json::json!({ "v": value }).to_string().as_bytes());
-        let text = r#"{"s":"{\"v\":\"{v}\",\"w\":[\"{v}\"],\"x\":{v}}"}"#;
+        let text = r#"{"s":"{\"v\":\"{v}\",\"w\":[\"{v}\"],\"x\":{v}}","l":"[\"{v}\",{v}]"}"#;
         let template = Template::parse(text, Context::Body(Some(Syntax::Json)));
         let body = template.unwrap().render_text(&fields(&tape)).unwrap();
         let outer: serde_json::Value = serde_json::from_str(&body).unwrap();
         let inner: serde_json::Value = serde_json::from_str(outer["s"].as_str().unwrap()).unwrap();
         prop_assert_eq!(inner, serde_json::json!({ "v": value, "w": [value], "x": value }));
+        let list: serde_json::Value = serde_json::from_str(outer["l"].as_str().unwrap()).unwrap();
+        prop_assert_eq!(list, serde_json::json!([value, value]));
     }
 
     #[test]

@@ -314,6 +314,32 @@ fn messages_that_differ_are_not_merged() {
     let open = message(json!({ "format": "5` of" }), b"{}").unwrap();
     let code = message(json!({ "format": "`{t}`" }), br#"{"t":"*x*"}"#).unwrap();
     assert!(!open.clone().merge(&code) && code.clone().merge(&open));
+    // An open mark pairs with one of the next message, and an open quote contains all of it.
+    let after = |text: &str| {
+        let event = json!({ "t": "`x` **y\n>>> z" }).to_string();
+        message(json!({ "format": text }), event.as_bytes()).unwrap().merge(&plain)
+    };
+    for open in [">>> {t}", "report:\n >>> {t}", "```\nx\n```\n>>> x", "**{t}", "a ||{t}", "~~x", "*x", "_x_ _y", "[x"]
+    {
+        assert!(!after(open), "{open}");
+    }
+    for closed in [
+        "{t}",
+        "> {t}",
+        "```\n>>> {t}\n```",
+        "\\>>> x",
+        "x >>> {t}",
+        "**{t}** ||{t}|| *{t}*",
+        "[x] | ~5",
+        "* {t}\n* x",
+        "gm_construct",
+        "\\*x \\_",
+        "{t}** **",
+        "*`*`*",
+        "[x](https://e/a_b)",
+    ] {
+        assert!(after(closed), "{closed}");
+    }
     // Each message with a title begins a post of its own.
     let titled = with("thread_name", json!("t"));
     assert!(!titled.clone().merge(&titled) && !plain.clone().merge(&titled) && !titled.clone().merge(&plain));

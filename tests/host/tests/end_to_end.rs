@@ -471,6 +471,8 @@ fn hooks_may_be_wrong_raise_errors_and_be_removed() {
         ] {
             assert!(said.contains(expected), "{expected}: {said}");
         }
+        // Once, although the script adds the hook twice.
+        assert_eq!(said.matches("a value such as @everyone pings in this message").count(), 1, "{said}");
         let bodies: Vec<String> =
             web.seen().iter().map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect();
         assert_eq!(bodies.len(), 2, "{bodies:?}");
