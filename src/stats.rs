@@ -334,6 +334,9 @@ counters! {
         /// Events of other servers on which a fleet hook did not act here while no lease holder was known.
         events_without_lease,
         /// Events whose number is higher than any server can reach. They are delivered, but the number is ignored.
+        /// Events of other servers on which a fleet hook did not act here although this server holds its lease: the sender
+        /// has too many hooks to list them, so it may have acted.
+        events_without_list,
         numbers_implausible,
         /// Servers whose numbering was learnt anew: several events came under numbers that were already passed but
         /// never seen.

@@ -360,6 +360,38 @@ fn actions_follow_only_if_the_lua_condition_is_true() {
     server.stop();
 }
 
+/// More hooks than an identity lists with their whole fingerprints, and one that only another server has.
+#[test]
+fn a_hook_of_one_server_acts_on_events_of_another_that_has_many() {
+    let redis = Redis::start(&[]);
+    let mut servers = ["one", "two"].map(|name| at(&redis.url(), name));
+    // Both have the first of these.
+    (0..49).for_each(|n| servers[0].hook("kill", counter(&format!("own:{n}"))));
+    servers[1].hook("kill", counter("own:0"));
+    servers[1].hook("kill", counter("other"));
+    servers.iter_mut().for_each(|server| _ = server.tick());
+    servers.iter_mut().for_each(Server::wait_ready);
+    wait_held(&servers, 50);
+    (0..20).for_each(|n| emit(&mut servers[0], "kill", &json!({ "n": n })));
+    wait_for("events on which the other hook acted", "20".to_owned(), || redis.command(&["GET", "p:other"]));
+    servers.iter_mut().for_each(Server::settle);
+    for key in ["p:own:0", "p:own:48", "p:other"] {
+        assert_eq!(redis.command(&["GET", key]), "20", "{key}");
+    }
+    // With 53 more they are not listed at all.
+    (49..102).for_each(|n| servers[0].hook("kill", counter(&format!("own:{n}"))));
+    servers[0].tick();
+    servers[0].wait_ready();
+    emit(&mut servers[0], "kill", &json!({ "n": 20 }));
+    let held = u64::try_from(held(&servers[1])).unwrap();
+    servers[1].wait(|server| server.stat("/events_without_list") == held);
+    servers.iter_mut().for_each(Server::settle);
+    assert_eq!(["p:own:0", "p:other"].map(|key| redis.command(&["GET", key])), ["21", "20"]);
+    for server in servers {
+        server.stop();
+    }
+}
+
 /// If the event lacks a field of the key, the action fails, is counted and reported.
 #[test]
 fn an_action_that_cannot_be_made_is_counted_and_reported() {
