@@ -416,6 +416,7 @@ function realtime.Configure(options) end
 ---@field beside_failures integer times to live and releases of leases that Redis refused
 ---@field presence_skipped integer entries among the servers in Redis that no server wrote, each time that they were found
 ---@field events_without_lease integer events of others on which a fleet hook did not act, because no lease holder was known
+---@field events_without_list integer events of others on which a fleet hook did not act, because the sender has more than 101 fleet hooks on the channel and does not list them
 ---@field numbers_implausible integer events whose `_rt` has a number that no server can have reached
 ---@field numbers_renewed integer how often a server's real numbers were taken again after forged ones
 ---@field listeners integer registered listeners

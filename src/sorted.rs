@@ -123,6 +123,17 @@ impl<K: Ord, V> Sorted<K, V> {
         Some(value)
     }
 
+    /// Removes the last entry.
+    pub(crate) fn pop(&mut self) -> Option<(K, V)> {
+        let chunk = self.chunks.last_mut()?;
+        let last = chunk.pop();
+        if chunk.is_empty() {
+            self.chunks.pop();
+        }
+        self.len -= usize::from(last.is_some());
+        last
+    }
+
     /// Removes the entries that are meant, all in one pass, and returns their values.
     pub(crate) fn take(&mut self, are_meant: impl Fn(&K, &V) -> bool) -> Vec<V> {
         let mut taken = Vec::new();

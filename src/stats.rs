@@ -98,7 +98,8 @@ counters! {
     InboxDrops {
         /// The queue was full: this event was the oldest and made room.
         overflow,
-        /// As `overflow`, for an event that waited for the function of a conditional hook. The hook did not act.
+        /// It waited for the function of a conditional hook: it found no room, or the hook was removed or replaced, or was
+        /// not added again after a map change. The hook did not act.
         undecided,
         /// A duplicate: the event came before, and its sender sent it again.
         repeat,
@@ -333,6 +334,9 @@ counters! {
         presence_skipped,
         /// Events of other servers on which a fleet hook did not act here while no lease holder was known.
         events_without_lease,
+        /// Events of other servers on which a fleet hook did not act here although this server holds its lease: the sender
+        /// has too many hooks to list them, so it may have acted.
+        events_without_list,
         /// Events whose number is higher than any server can reach. They are delivered, but the number is ignored.
         numbers_implausible,
         /// Servers whose numbering was learnt anew: several events came under numbers that were already passed but

@@ -56,7 +56,7 @@ pub(crate) const EVENTLOG_READ_RECORDS_MAX: usize = 100_000;
 pub(crate) const TEXT_BYTES_MAX: usize = 32 * 1024;
 /// Most events that one window of an aggregator may keep.
 pub(crate) const AGGREGATE_EVENTS_MAX: u64 = 100_000;
-/// Most hooks that an event's identity lists. With more of them on one channel, all hooks count as having acted.
+/// Most hooks that an event's identity lists with their whole fingerprints (`event/identity.rs` says what follows).
 pub(crate) const ACTED_MAX: usize = 48;
 /// How long Redis keeps a lease for its holder.
 pub(crate) const LEASE: Duration = Duration::from_secs(10);

@@ -99,7 +99,7 @@ mod tests {
         add(&mut aggregators, b"a", 3);
         assert_eq!(aggregators.function(&added), Some(CallbackRef(3)));
         aggregators.take_changes();
-        let gone = aggregators.drop_kept();
+        let gone = aggregators.drop_kept(9);
         assert_eq!((gone.len(), aggregators.len(), aggregators.take_changes().len()), (1, 1, 1));
         assert_eq!(gone[0].header().topic.name(), b"b");
     }

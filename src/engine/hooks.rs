@@ -46,6 +46,11 @@ impl Registrations {
         let (known, condition) = self.known(&hook.id, &hook.topic)?;
         condition.filter(|_| known.header().fingerprint == hook.fingerprint)
     }
+
+    /// Whether the hook is registered, with or without a function of the attached state.
+    pub(super) fn is_known(&self, hook: &Hook) -> bool {
+        self.known(&hook.id, &hook.topic).is_some_and(|(known, _)| known.header().fingerprint == hook.fingerprint)
+    }
 }
 
 /// The webhooks among these actions: the only actions with a destination that can be closed.
@@ -157,9 +162,14 @@ mod tests {
             "an event that holds the old hook finds the new function"
         );
         hooks.take_changes();
-        assert_eq!(hooks.drop_kept().len(), 1);
-        assert_eq!(hooks.take_changes().len(), 1);
-        assert_eq!((ids(&hooks), hooks.keeps_any()), (vec!["x".to_owned()], false));
+        add(&mut hooks, "b", Some("y"), &counter("k"), None);
+        hooks.detach();
+        add(&mut hooks, "a", Some("x"), &counter("k"), Some(3));
+        hooks.take_changes();
+        for left in [true, false] {
+            assert_eq!((hooks.drop_kept(1).len(), hooks.take_changes().len(), hooks.keeps_any()), (1, 1, left));
+        }
+        assert_eq!((ids(&hooks), hooks.drop_kept(1).len()), (vec!["x".to_owned()], 0));
     }
 
     /// Each row is one `AddHook` without an id on one channel, and then the numbers of the functions whose hooks are

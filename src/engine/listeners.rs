@@ -93,7 +93,7 @@ impl Listeners {
         if on_topic.listeners.len() == 0
             && let Some(OnTopic { topic, .. }) = self.topics.remove(channel)
         {
-            let is_kept = self.kept.get(&topic).is_some();
+            let is_kept = self.keeps(&topic);
             self.changes.push((topic, is_kept));
         }
         removed
@@ -122,6 +122,16 @@ impl Listeners {
     pub(super) fn all_follow(&self, topic: &Topic) -> bool {
         let on_topic = self.topics.get(topic.name());
         on_topic.is_some_and(|on_topic| on_topic.listeners.iter().all(|(_, listener)| listener.follower.is_some()))
+    }
+
+    /// Whether the topic has a listener.
+    pub(super) fn has(&self, topic: &Topic) -> bool {
+        self.topics.contains_key(topic.name())
+    }
+
+    /// Whether the topic stays because the previous state listened to it.
+    pub(super) fn keeps(&self, topic: &Topic) -> bool {
+        self.kept.get(topic).is_some()
     }
 
     /// The first listener of the topic that was registered after the serial `after` and not after `until`.
@@ -156,13 +166,17 @@ impl Listeners {
         self.kept.len() > 0
     }
 
-    /// The grace period is over: topics of the previous state without a listener are unwanted from now on.
-    pub(crate) fn drop_kept(&mut self) {
+    /// The grace period is over: topics of the previous state without a listener are unwanted from now on. Looks at
+    /// `count` topics at most; the others stay until the next call.
+    pub(crate) fn drop_kept(&mut self, count: usize) {
         let Listeners { kept, topics, changes, .. } = self;
-        for (topic, ()) in kept.iter() {
-            changes.push((Arc::clone(topic), topics.contains_key(topic.name())));
+        for _ in 0..count {
+            let Some((topic, ())) = kept.pop() else { return };
+            // Adding a listener has made the topic wanted, and a change for it would cost a copy of its path in the routes.
+            if !topics.contains_key(topic.name()) {
+                changes.push((topic, false));
+            }
         }
-        *kept = Sorted::default();
     }
 
     /// The topics that may have become wanted or unwanted since the last call, in order, and whether they are wanted.
@@ -257,12 +271,45 @@ mod tests {
         assert_eq!(wanted(&listeners), ["a", "b*"]);
         listeners.take_changes();
         assert_eq!((wanted(&listeners).len(), listeners.keeps_any(), listeners.take_changes().len()), (2, true, 0));
-        listeners.drop_kept();
-        assert_eq!(changes(&mut listeners), ["a is wanted", "b* is not"]);
+        listeners.drop_kept(9);
+        assert_eq!(changes(&mut listeners), ["b* is not"]);
         assert_eq!((wanted(&listeners).concat(), listeners.keeps_any()), ("a".to_owned(), false));
         // A second call has nothing more to drop.
-        listeners.drop_kept();
+        listeners.drop_kept(9);
         assert!(changes(&mut listeners).is_empty());
+    }
+
+    /// Counts the nodes of the routes that each step copies, as a snapshot shares them.
+    #[test]
+    fn dropping_kept_topics_copies_little_at_once_and_nothing_for_those_that_came_again() {
+        use crate::hooks::routes::Routes;
+        use crate::hooks::trie::COPIED;
+        const TOPICS: usize = 10_000;
+        const STEP: usize = 128;
+        for (again, copied_max) in [(TOPICS, 0), (0, 6 * STEP)] {
+            let (mut listeners, mut routes) = (Listeners::default(), Routes::new(""));
+            let follow = |listeners: &mut Listeners, routes: &mut Routes| {
+                let snapshot = routes.clone();
+                COPIED.set(0);
+                listeners.take_changes().iter().for_each(|(topic, wanted)| routes.listen(topic, *wanted));
+                drop(snapshot);
+                COPIED.get()
+            };
+            (0..TOPICS).for_each(|n| _ = add(&mut listeners, &n.to_string(), None, 1));
+            listeners.detach();
+            (0..again).for_each(|n| _ = add(&mut listeners, &n.to_string(), None, 2));
+            follow(&mut listeners, &mut routes);
+            let mut steps = 0;
+            while listeners.keeps_any() {
+                listeners.drop_kept(STEP);
+                let copied = follow(&mut listeners, &mut routes);
+                assert!(copied <= copied_max, "{copied} nodes copied in one step");
+                steps += 1;
+            }
+            assert_eq!(steps, TOPICS.div_ceil(STEP));
+            let listened = (0..TOPICS).filter(|n| routes.get(false, n.to_string().as_bytes()).is_some());
+            assert_eq!(listened.count(), again);
+        }
     }
 
     fn changes(listeners: &mut Listeners) -> Vec<String> {

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::config::limits::NUMBERED_CHANNELS_MAX;
+use crate::event::identity::{self, ACTED_SHORT_MAX};
 use crate::event::topic::Topic;
 use crate::hooks::routes::{Matched, Routes};
 
@@ -39,6 +40,7 @@ impl ByChannel {
         let Some(found) = known.get_mut(channel) else {
             let matched = look_up(routes, channel);
             if known.len() < NUMBERED_CHANNELS_MAX {
+                warn_of_many(channel, None, matched.as_deref());
                 known.insert(channel.into(), Known { matched: matched.clone(), count: *count });
             }
             return matched;
@@ -46,7 +48,9 @@ impl ByChannel {
         if found.count != *count {
             let missed = usize::try_from(*count - found.count).unwrap_or(usize::MAX);
             if missed > changes.len() || changes.iter().rev().take(missed).any(|topic| topic.covers(channel)) {
-                found.matched = look_up(routes, channel);
+                let matched = look_up(routes, channel);
+                warn_of_many(channel, found.matched.as_deref(), matched.as_deref());
+                found.matched = matched;
             }
             found.count = *count;
         }
@@ -60,6 +64,18 @@ impl ByChannel {
         }
         self.changes.push_back(Arc::clone(topic));
         self.count += 1;
+    }
+}
+
+/// Says once for a channel that its events list no hooks any more.
+fn warn_of_many(channel: &[u8], before: Option<&Matched>, now: Option<&Matched>) {
+    let lists_none = |matched: Option<&Matched>| matched.is_some_and(|matched| *matched.acted == *identity::LISTS_NONE);
+    if lists_none(now) && !lists_none(before) {
+        log::warn!(
+            "more than {ACTED_SHORT_MAX} fleet hooks act on `{}`: hooks that only other servers have do not act on the \
+             events of this server there",
+            String::from_utf8_lossy(channel)
+        );
     }
 }
 

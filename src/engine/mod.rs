@@ -18,7 +18,8 @@
 //! | `register`, `registry`, `listeners`, `registrations`, `hooks`, `aggregators`, `loads`, `grace` | Who wants which events, and how long? |
 //! | `emit`, `matched`, `keeps` | How does an event leave this server, which hooks act on it, and which does Redis keep? |
 //! | `submit`, `requests`, `pending`, `patience`, `event_log` | How does a script ask for values and records, and how long may it wait? |
-//! | `pump`, `gathering` | Which call is next in this tick? |
+//! | `pump`, `current`, `gathering` | Which call is next in this tick? |
+//! | `aside` | What becomes of events after a map change whose function is not there yet? |
 //! | `followers`, `follower`, `known_places` | How does a listener with `missed` get the events that it missed? |
 //! | `settings`, `report`, `flush`, `refusal` | How do settings change, which numbers do people see, how does a state end, why was a request refused? |
 
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::{Config, Sources};
+use crate::engine::current::Of;
 use crate::engine::grace::Grace;
 use crate::engine::listeners::Listeners;
 use crate::engine::loads::Loads;
@@ -34,8 +36,10 @@ use crate::engine::matched::ByChannel;
 use crate::engine::patience::Patience;
 use crate::engine::pending::Pending;
 use crate::engine::pump::Pump;
-use crate::engine::registrations::{Origin, Registrations};
+use crate::engine::registrations::{Origin, Registered, Registrations};
 use crate::event::identity::{Numbering, UnixClock};
+use crate::event::notice::Notice;
+use crate::hooks::lease::Turn;
 use crate::hooks::routes::Routes;
 use crate::redis::answer::Expect;
 use crate::redis::command::Command;
@@ -71,6 +75,8 @@ pub(crate) mod requests;
 mod submit;
 
 // Into Lua.
+mod aside;
+mod current;
 mod gathering;
 mod pump;
 
@@ -83,6 +89,10 @@ pub(crate) use call::{Aggregate, Answered, Call, CallbackRef, Condition, Deliver
 pub(crate) use flush::Flush;
 pub(crate) use refusal::{Refusal, fits};
 pub(crate) use register::Select;
+
+/// Registrations of each kind that one tick drops at most after a map change. Each costs copies in the routes, as the
+/// other threads share them, and a few microseconds.
+const DROPPED_PER_TICK: usize = 128;
 
 /// Everything that the game thread owns.
 pub struct Engine {
@@ -236,15 +246,18 @@ impl Engine {
         let mut released = self.end_loads();
         released.append(&mut self.pump.take_orphans());
         self.grace.begin(now);
-        let keeps_any =
-            self.listeners.keeps_any() || self.hooks.keeps_any() || self.aggregators.keeps_any() || self.has_old_keeps;
-        if keeps_any && self.grace.is_over(now) {
-            self.drop_kept();
-        } else if keeps_any {
-            // Without attention there is no next tick, which has to look at the clock again.
+        let (mut gone, mut lost) = (Vec::new(), 0);
+        if self.listeners.keeps_any() || self.hooks.keeps_any() || self.aggregators.keeps_any() || self.has_old_keeps {
+            if self.grace.is_over(now) {
+                (gone, lost) = self.drop_kept(now);
+            }
+            // Without attention there is no next tick, which has to look at the clock again or to drop the rest.
             self.shared.inbox.raise_attention();
         }
         self.follow();
+        let Engine { shared, listeners, hooks, aggregators, .. } = self;
+        lost += self.pump.aside.sort(&Of { shared, listeners, hooks, aggregators });
+        report::say_not_added_again(&gone, lost);
         self.publish_changes();
         self.follow_streams(now);
         (now + self.config.tick_budget, released)
@@ -262,23 +275,35 @@ impl Engine {
         self.follow();
     }
 
-    /// Drops everything of the previous state that the attached one did not register again.
-    fn drop_kept(&mut self) {
-        self.listeners.drop_kept();
-        self.hooks.drop_kept();
+    /// Drops what the attached state did not register again, [`DROPPED_PER_TICK`] of each kind. Returns the hooks and
+    /// aggregators, and the number of events that their windows had.
+    fn drop_kept(&mut self, now: Instant) -> (Vec<Registered>, usize) {
+        self.listeners.drop_kept(DROPPED_PER_TICK);
         self.shared.keeps.end_others(self.generation);
         self.pump.followers.drop_old(self.generation, &self.shared);
         self.has_old_keeps = false;
+        let (mut gone, mut lost) = (self.hooks.drop_kept(DROPPED_PER_TICK), 0);
         // None of their windows is half-way into Lua: they have had no function since the previous state ended.
-        for item in self.aggregators.drop_kept() {
-            item.aggregator().into_iter().for_each(|aggregator| self.shared.collector.remove(aggregator, true));
+        let aggregators = self.aggregators.drop_kept(DROPPED_PER_TICK);
+        for aggregator in aggregators.iter().filter_map(Registered::aggregator) {
+            let events = self.shared.collector.remove(aggregator, true);
+            // If another server holds the lease, it sums the same events up.
+            if events > 0 && aggregator.lease.turn(now, now) != Turn::Others {
+                lost += events;
+                let (hook, kind) = (Arc::clone(&aggregator.id), "aggregate");
+                let reason =
+                    format!("the aggregator was not added again after the map change, which lost {events} events");
+                self.shared.notices.push(Notice::ActionFailed { hook, kind, reason });
+            }
         }
+        gone.extend(aggregators);
+        (gone, lost)
     }
 
     /// The next piece of work for Lua in this tick, if the budget allows one more; at least one per tick.
     pub fn next_call(&mut self, now: Instant) -> Option<Call> {
         let Engine { shared, listeners, hooks, aggregators, pending, .. } = self;
-        let call = self.pump.next(&pump::Of { shared, listeners, hooks, aggregators }, pending, now);
+        let call = self.pump.next(&Of { shared, listeners, hooks, aggregators }, pending, now);
         if call.is_none() {
             self.publish_changes();
         }

@@ -6,7 +6,7 @@
 //!
 //! An event goes to the listeners that its topic had when the event's turn came: one Call each, in order of
 //! registration. A listener that is removed meanwhile is not called any more, and one that is added later does not get
-//! the event.
+//! the event. After a map change, events whose function is not there yet stand aside (`engine/aside.rs`).
 //!
 //! ```text
 //!  begin ─▶ next ─▶ Some(call) ─▶ (Lua) ─▶ complete ─┐
@@ -18,17 +18,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::engine::aside::Aside;
 use crate::engine::call::{Aggregate, Answered, Call, CallbackRef, Condition, Deliver, Follow, Gather, Outcome};
+use crate::engine::current::{Current, Of};
 use crate::engine::followers::Followers;
 use crate::engine::gathering::Gathering;
-use crate::engine::listeners::{Listener, Listeners};
+use crate::engine::listeners::Listener;
 use crate::engine::pending::Pending;
 use crate::engine::registrations::Registrations;
-use crate::event::Event;
 use crate::event::notice::Notice;
 use crate::event::payload;
 use crate::hooks::aggregator::Aggregator;
-use crate::json::build::Build;
 use crate::stats::{Counter, Histogram};
 use crate::threads::actions::collector::Due;
 use crate::threads::actions::dispatch;
@@ -39,24 +39,9 @@ use crate::threads::subscriber::inbox::{Inbound, Purpose, Undecided};
 /// events, and one report covers all of them.
 const OVERFLOW_PAUSE: Duration = Duration::from_secs(1);
 
-/// Events that listeners with `missed` may hold back or drop in one tick, counted for each listener. They are no Calls,
-/// so that no clock is read between them, and cost far less.
+/// Events that may be held back in one tick: by listeners with `missed`, counted for each listener, or aside
+/// (`engine/aside.rs`). They are no Calls, so that no clock is read between them, and cost far less.
 const HELD_PER_TICK: u32 = 2048;
-
-/// An event that some of its listeners have got.
-struct Current {
-    event: Event,
-    purpose: Purpose,
-    /// Serial of the listener called last; 0 if none was called.
-    after: u64,
-    /// Serial of the newest registration when the event's turn came. `None` if its turn comes again in the next Lua
-    /// state, which has registrations of its own.
-    until: Option<u64>,
-    /// Progress of the Lua value for the next listener.
-    build: Option<Box<Build>>,
-    /// The value took too long to build: the event carries text.
-    is_text: bool,
-}
 
 /// The kind of the Call that Lua is running.
 #[derive(Clone, Copy, PartialEq)]
@@ -102,18 +87,11 @@ impl Turns {
     }
 }
 
-/// The parts of the engine that the pump takes Calls from and looks functions up in.
-pub(crate) struct Of<'a> {
-    pub(crate) shared: &'a Shared,
-    pub(crate) listeners: &'a Listeners,
-    pub(crate) hooks: &'a Registrations,
-    pub(crate) aggregators: &'a Registrations,
-}
-
 /// The work of the current tick, and unfinished work of earlier ticks.
 #[derive(Default)]
 pub(crate) struct Pump {
     current: Option<Current>,
+    pub(super) aside: Aside,
     /// An answer whose Lua values are half built.
     parked_answer: Option<Answered>,
     gathering: Gathering,
@@ -188,7 +166,8 @@ impl Pump {
         let overflow_unreported = shared.stats.inbox.dropped.overflow.get() > self.overflow_reported;
         let waiting = shared.inbox.waiting() + shared.notices.waiting() + shared.replies.waiting();
         let windows = self.gathering.is_under_way() || shared.collector.due() > 0 || self.followers.are_restless();
-        if self.current.is_some() || self.parked_answer.is_some() || waiting > 0 || windows || overflow_unreported {
+        let events = self.current.is_some() || self.aside.is_due();
+        if events || self.parked_answer.is_some() || waiting > 0 || windows || overflow_unreported {
             shared.inbox.raise_attention();
         }
         if let Some(began) = self.began.take() {
@@ -247,7 +226,7 @@ impl Pump {
     fn next_event(&mut self, of: &Of<'_>, now: Instant) -> Option<Call> {
         let Of { shared, listeners, hooks, .. } = *of;
         loop {
-            let Current { event, purpose, after, until, build, is_text } = match self.current.take() {
+            let current = match self.current.take().or_else(|| self.aside.next()) {
                 Some(current) => current,
                 None => {
                     let Inbound { event, purpose } = shared.inbox.pop()?;
@@ -257,14 +236,28 @@ impl Pump {
                     if let Some(origin) = event.origin() {
                         self.latencies.record(origin.travel.saturating_add(wait));
                     }
-                    Current { event, purpose, after: 0, until: None, build: None, is_text: false }
+                    let current = Current { event, purpose, after: 0, until: None, build: None, is_text: false };
+                    if self.aside.is_empty() {
+                        current
+                    } else if let Some(current) = self.aside.pass(of, current) {
+                        current
+                    } else if self.has_held_enough() {
+                        return None;
+                    } else {
+                        continue;
+                    }
                 }
             };
+            let Current { event, purpose, after, until, build, is_text } = current;
             if let Purpose::Condition(undecided) = purpose {
                 if let Some(callback) = hooks.condition(&undecided.hook) {
                     return Some(Call::Condition(Condition { event, undecided, callback, build, is_text }));
                 }
-                shared.stats.inbox.dropped.no_listener.add(1);
+                let purpose = Purpose::Condition(undecided);
+                self.aside.keep(of, Current { event, purpose, after, until, build, is_text });
+                if self.has_held_enough() {
+                    return None;
+                }
                 continue;
             }
             let until = until.unwrap_or_else(|| listeners.newest());
@@ -281,8 +274,7 @@ impl Pump {
                 {
                     let (after, until) = (serial, Some(until));
                     self.current = Some(Current { event, purpose, after, until, build: None, is_text: false });
-                    self.held_this_tick += 1;
-                    if self.held_this_tick >= HELD_PER_TICK {
+                    if self.has_held_enough() {
                         return None;
                     }
                     continue;
@@ -292,11 +284,21 @@ impl Pump {
                 return Some(Call::Deliver(delivery));
             }
             // No listener is left. With `after` at 0 there was none at all.
-            match after {
-                0 => shared.stats.inbox.dropped.no_listener.add(1),
-                _ => shared.stats.inbox.delivered.add(1),
+            if after > 0 {
+                shared.stats.inbox.delivered.add(1);
+                continue;
+            }
+            self.aside.keep(of, Current { event, purpose, after, until: None, build, is_text });
+            if self.has_held_enough() {
+                return None;
             }
         }
+    }
+
+    /// Counts one more event that is held back. True: the tick has no time for further ones.
+    fn has_held_enough(&mut self) -> bool {
+        self.held_this_tick += 1;
+        self.held_this_tick >= HELD_PER_TICK
     }
 
     /// Takes a Call back, with its outcome.
@@ -480,7 +482,7 @@ impl Pump {
 
     /// Events taken from the inbox and not finished.
     pub(crate) fn waiting(&self) -> usize {
-        usize::from(self.current.is_some() || self.out == Some(Out::Delivery))
+        usize::from(self.current.is_some() || self.out == Some(Out::Delivery)) + self.aside.len()
     }
 
     /// The duration of each tick's work.
@@ -518,6 +520,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::engine::listeners::Listeners;
     use crate::event::topic::Topic;
     use crate::event::{Arrival, Arrived, Decoded};
     use crate::json::tape;
@@ -628,6 +631,46 @@ mod tests {
             assert_eq!(server.shared.inbox.waiting(), ((ticks - tick) * HELD_PER_TICK) as usize);
             assert!(server.attention.load(std::sync::atomic::Ordering::Relaxed));
         }
+    }
+
+    /// More events than may stand aside, for a topic of the previous state.
+    #[test]
+    fn events_stand_aside_for_a_kept_topic_up_to_a_bound() {
+        use crate::threads::subscriber::inbox::INBOX_EVENTS_MAX;
+        let mut server = Server::new();
+        server.listeners.detach();
+        let tick = |server: &mut Server| {
+            let mut calls = 0;
+            server.pump.begin(&server.shared, server.start, Duration::from_micros(500));
+            server.pump.aside.is_stale = true;
+            let Server { shared, listeners, hooks, aggregators, .. } = server;
+            assert_eq!(server.pump.aside.sort(&Of { shared, listeners, hooks, aggregators }), 0);
+            while let Some(call) = server.next(server.start) {
+                calls += u32::from(matches!(call, Call::Deliver(_)));
+                server.pump.complete(&server.shared, call, Outcome::Done);
+            }
+            calls
+        };
+        for _ in 0..INBOX_EVENTS_MAX + 5 {
+            server.event();
+            if server.shared.inbox.waiting() >= HELD_PER_TICK as usize {
+                assert_eq!(tick(&mut server), 0);
+            }
+        }
+        assert_eq!(tick(&mut server), 0);
+        let dropped = |server: &Server| {
+            let dropped = &server.shared.stats.inbox.dropped;
+            (server.pump.waiting(), dropped.overflow.get(), dropped.no_listener.get())
+        };
+        assert_eq!(dropped(&server), (INBOX_EVENTS_MAX, 5, 0));
+        server.listeners.add(b"a", Some(b"x"), CallbackRef(2), false);
+        assert_eq!((tick(&mut server) as usize, dropped(&server)), (INBOX_EVENTS_MAX, (0, 5, 0)));
+        // The same without the listener.
+        server.listeners.detach();
+        (0..3).for_each(|_| server.event());
+        assert_eq!((tick(&mut server), dropped(&server)), (0, (3, 5, 0)));
+        server.listeners.drop_kept(9);
+        assert_eq!((tick(&mut server), dropped(&server)), (0, (0, 5, 3)));
     }
 
     #[test]

@@ -255,7 +255,7 @@ impl Engine {
             replace(routes, change.before.as_ref(), change.after.as_ref());
         }
         self.pump.followers.follow(&self.listeners, routes);
-        self.routes_changed = true;
+        (self.routes_changed, self.pump.aside.is_stale) = (true, true);
         self.shared.inbox.raise_attention();
     }
 

@@ -447,16 +447,15 @@ impl Registrations {
         self.kept > 0
     }
 
-    /// The grace period is over: drops the registrations that the new state did not add again. They have no function.
-    pub(crate) fn drop_kept(&mut self) -> Vec<Registered> {
+    /// The grace period is over: drops registrations that the new state did not add again, `count` at most; the others
+    /// stay until the next call. They have no function.
+    pub(crate) fn drop_kept(&mut self, count: usize) -> Vec<Registered> {
         if self.kept == 0 {
             return Vec::new();
         }
-        self.take_all(Standing::Kept).into_iter().map(|(item, _)| item).collect()
-    }
-
-    fn take_all(&mut self, standing: Standing) -> Vec<Removed> {
-        self.take(self.serials(|entry| entry.standing == standing))
+        let mut kept = self.serials(|entry| entry.standing == Standing::Kept);
+        kept.truncate(count);
+        self.take(kept).into_iter().map(|(item, _)| item).collect()
     }
 
     /// The serials of some entries.
@@ -496,7 +495,10 @@ impl Registrations {
     /// No file is being loaded any more: drops the registrations that are still suspended.
     pub(crate) fn end_runs(&mut self) -> Vec<Removed> {
         self.runs = Sorted::default();
-        if self.suspended == 0 { Vec::new() } else { self.take_all(Standing::Suspended) }
+        if self.suspended == 0 {
+            return Vec::new();
+        }
+        self.take(self.serials(|entry| entry.standing == Standing::Suspended))
     }
 
     /// The changes since the last call, in order.

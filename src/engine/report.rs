@@ -307,16 +307,30 @@ pub(super) fn say_loaded_again(files: &[(Arc<str>, usize)], gone: &[Removed]) {
     if gone.is_empty() {
         return log::info!("{line}");
     }
-    let names: Vec<String> = gone.iter().take(NAMES_MAX).map(|(item, _)| name(item)).collect();
-    let (count, more) = (gone.len(), if gone.len() > names.len() { ", ..." } else { "" });
-    let _ = write!(line, ", {count} are not added any more and were removed: {}{more}", names.join(", "));
+    let (count, names) = (gone.len(), names(gone.iter().map(|(item, _)| item)));
+    let _ = write!(line, ", {count} are not added any more and were removed: {names}");
     log::warn!("{line}");
 }
 
-/// `id` on `channel`, for the log.
-fn name(registered: &Registered) -> String {
-    let Header { id, topic, .. } = registered.header();
-    format!("`{}` on `{}`", String::from_utf8_lossy(id), String::from_utf8_lossy(topic.name()))
+/// Logs the hooks and aggregators that the new Lua state did not add again. `lost` counts the events that waited for
+/// functions of theirs. A warning for the same reason as above.
+pub(super) fn say_not_added_again(gone: &[Registered], lost: usize) {
+    if gone.is_empty() {
+        return;
+    }
+    let (count, names) = (gone.len(), names(gone.iter()));
+    let waited = if lost > 0 { format!("; {lost} events that waited for them are lost") } else { String::new() };
+    log::warn!("{count} hooks and aggregators were not added again after the map change and are gone: {names}{waited}");
+}
+
+/// The first names of some registrations, for the log: `id` on `channel`, ...
+fn names<'a>(all: impl ExactSizeIterator<Item = &'a Registered>) -> String {
+    let more = if all.len() > NAMES_MAX { ", ..." } else { "" };
+    let name = |registered: &Registered| {
+        let Header { id, topic, .. } = registered.header();
+        format!("`{}` on `{}`", String::from_utf8_lossy(id), String::from_utf8_lossy(topic.name()))
+    };
+    all.take(NAMES_MAX).map(name).collect::<Vec<_>>().join(", ") + more
 }
 
 #[cfg(test)]

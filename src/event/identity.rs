@@ -11,8 +11,9 @@
 //!                       |    |       number of the event on its channel, from 1; 0: not numbered
 //!                       |    the sender's process (its boot number), 16 hex digits
 //!                       the sender's name (`server`)           (then, each after a colon: the fingerprint of a hook
-//!                                                              that acted at the sender, 16 hex digits; or one `*`;
-//!                                                              at last, for an event that Redis keeps: `@` and its
+//!                                                              that acted at the sender, 16 hex digits; or, of more
+//!                                                              than 48 hooks, `*:` and the first 8 digits of each;
+//!                                                              or, of more than 101, `*`; at last, for an event that Redis keeps: `@` and its
 //!                                                              entry in the stream, which Redis adds)
 //! ```
 //!
@@ -81,7 +82,7 @@ pub struct Identity<'a> {
     pub(crate) sent_ms: u64,
     /// The entry of its stream, if Redis keeps the event (`redis/kept.rs`).
     pub(crate) kept: StreamId,
-    /// Fingerprints of the hooks that acted at the sender, 16 hex digits each, separated by colons; or `*`.
+    /// The hooks that acted at the sender, as [`acted`] writes them, without the first colon.
     acted: &'a str,
 }
 
@@ -112,10 +113,22 @@ impl<'a> Identity<'a> {
 
     /// True if the hook of this fingerprint has already acted on the event for the fleet, according to the sender.
     pub(crate) fn has_acted(&self, fingerprint: Fingerprint) -> bool {
-        !self.acted.is_empty() && {
-            let wanted = fingerprint.to_string();
-            self.acted.split(':').any(|acted| acted == wanted || acted == EVERY_HOOK)
+        if self.acted.is_empty() {
+            return false;
         }
+        let wanted = fingerprint.to_string();
+        match self.acted.strip_prefix(EVERY_HOOK) {
+            None => self.acted.split(':').any(|acted| acted == wanted),
+            // A list that is none counts as every hook: nobody may act twice.
+            Some(list) => list.strip_prefix(':').is_none_or(|short| {
+                short.as_bytes().chunks(SHORT_DIGITS).any(|acted| wanted.as_bytes().starts_with(acted))
+            }),
+        }
+    }
+
+    /// True if the sender has too many hooks to list them.
+    pub(crate) fn lists_none(&self) -> bool {
+        self.acted == EVERY_HOOK
     }
 }
 
@@ -130,13 +143,32 @@ fn kept(rest: &[u8]) -> Option<(&[u8], StreamId)> {
 const ACTED_BYTES_MAX: usize = ACTED_MAX * 17 - 1;
 
 /// Stands for a list that would be too long: every hook counts as having acted. So a receiver may act too seldom, but
-/// never twice.
+/// never twice. Older versions read it so even if a list in short follows.
 const EVERY_HOOK: &str = "*";
 
-/// The end of an identity that lists the hooks which act at the sender: `:<fingerprint>` for each.
+/// The list of a server that has too many hooks.
+pub(crate) const LISTS_NONE: &[u8] = b":*";
+
+/// Digits of a fingerprint in a list in short. A hook that is not in it passes for
+/// one of a hundred with a chance of 1 in 40 million.
+const SHORT_DIGITS: usize = 8;
+
+/// Most hooks of a list in short, which is no longer than the other list.
+pub(crate) const ACTED_SHORT_MAX: usize = (ACTED_BYTES_MAX - 2) / SHORT_DIGITS;
+
+/// The end of an identity that lists the hooks which act at the sender: `:<fingerprint>` for each, or in short.
 pub(crate) fn acted(fingerprints: impl IntoIterator<Item = Fingerprint>) -> Box<[u8]> {
-    let list: Vec<String> = fingerprints.into_iter().map(|fingerprint| format!(":{fingerprint}")).collect();
-    let list = if list.len() > ACTED_MAX { format!(":{EVERY_HOOK}") } else { list.concat() };
+    let all: Vec<String> =
+        fingerprints.into_iter().take(ACTED_SHORT_MAX + 1).map(|fingerprint| fingerprint.to_string()).collect();
+    if all.len() > ACTED_SHORT_MAX {
+        return LISTS_NONE.into();
+    }
+    let list = if all.len() > ACTED_MAX {
+        let short = all.iter().filter_map(|fingerprint| fingerprint.get(..SHORT_DIGITS));
+        format!(":{EVERY_HOOK}:{}", short.collect::<String>())
+    } else {
+        all.iter().map(|fingerprint| format!(":{fingerprint}")).collect()
+    };
     list.into_bytes().into()
 }
 

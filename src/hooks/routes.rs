@@ -12,7 +12,6 @@
 
 use std::sync::Arc;
 
-use crate::config::limits::ACTED_MAX;
 use crate::event::fingerprint::Fingerprint;
 use crate::event::identity;
 use crate::event::topic::Topic;
@@ -280,8 +279,7 @@ impl Routes {
         let routes: Vec<_> = exact.into_iter().chain(patterns).cloned().collect();
         let hooks = routes.iter().flat_map(|route| &route.hooks);
         let fleet = hooks.filter(|hook| hook.has(Scope::Fleet)).map(|hook| hook.fingerprint);
-        // One more than the list may have: `acted` then writes `*` instead of a list.
-        Matched { acted: identity::acted(fleet.take(ACTED_MAX + 1)), routes }
+        Matched { acted: identity::acted(fleet), routes }
     }
 
     /// All leases that this server asks for.

@@ -455,10 +455,24 @@ fn an_identity_lists_the_hooks_that_acted() {
     let identity = Identity::parse(inside.as_bytes(), b"x").unwrap();
     assert!(identity.has_acted(one) && identity.has_acted(two) && !identity.has_acted(three));
     assert!(!Identity::parse(inside.split_at(inside.len() - 34).0.as_bytes(), b"x").unwrap().has_acted(one));
-    let many = acted((0..100).map(|n| Fingerprint::of(&[n], &serde_json::Value::Null)));
-    assert_eq!(*many, *b":*");
-    let next = numbering.next(b"", b"x", true, 1000, &many);
-    let text = String::from_utf8(next.pieces.concat()).unwrap();
-    let inside = text.strip_prefix(",\"_rt\":\"").unwrap().strip_suffix("\"}").unwrap();
-    assert!(Identity::parse(inside.as_bytes(), b"x").unwrap().has_acted(three));
+}
+
+/// Of each number of hooks: whether the list is in short, and whether it is left out.
+#[test]
+fn a_list_of_many_hooks_is_short_and_a_list_of_more_is_left_out() {
+    let of = |n: usize| Fingerprint::of(&n.to_le_bytes(), &serde_json::Value::Null);
+    for count in [1, ACTED_MAX, ACTED_MAX + 1, ACTED_SHORT_MAX, ACTED_SHORT_MAX + 1, 4096] {
+        let mut numbering = Numbering::new("eu-1", 0xabc);
+        let list = acted((0..count).map(of));
+        assert_eq!(list.starts_with(b":*"), count > ACTED_MAX, "older versions read `*` alone");
+        let next = numbering.next(b"", b"x", true, 1000, &list);
+        let text = String::from_utf8(next.pieces.concat()).unwrap();
+        assert!(text.len() <= crate::config::limits::IDENTITY_BYTES_MAX);
+        let inside = text.strip_prefix(",\"_rt\":\"").unwrap().strip_suffix("\"}").unwrap();
+        let identity = Identity::parse(inside.as_bytes(), b"x").unwrap();
+        assert!((0..count).all(|n| identity.has_acted(of(n))), "{count}");
+        let is_left_out = count > ACTED_SHORT_MAX;
+        assert!((5000..5100).all(|n| identity.has_acted(of(n)) == is_left_out), "{count}");
+        assert_eq!(identity.lists_none(), is_left_out);
+    }
 }

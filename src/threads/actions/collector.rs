@@ -134,10 +134,9 @@ impl Collector {
     }
 
     /// Drops the events of an aggregator that was removed, counted. `forgotten`: no script removed it; the new Lua state
-    /// did not add it again within its grace period.
-    pub(crate) fn remove(&self, aggregator: &Arc<Aggregator>, forgotten: bool) {
-        let collected = lock(&aggregator.windows).remove();
-        let mut events = collected;
+    /// did not add it again within its grace period. Returns the number of events.
+    pub(crate) fn remove(&self, aggregator: &Arc<Aggregator>, forgotten: bool) -> usize {
+        let mut events = lock(&aggregator.windows).remove();
         self.due.change(|waiting| {
             waiting.retain(|due| {
                 let is_gone = Arc::ptr_eq(&due.aggregator, aggregator);
@@ -146,6 +145,7 @@ impl Collector {
             });
         });
         self.dropped(forgotten).add(events as u64);
+        events
     }
 
     /// The same for a window of it that the pump had taken.

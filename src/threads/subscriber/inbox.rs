@@ -19,7 +19,7 @@ use crate::threads::queue::Queue;
 /// Events that may wait for Lua: a server of 66 ticks a second delivers them within a few ticks.
 pub const INBOX_EVENTS_MAX: usize = 8192;
 /// Memory that events waiting for Lua may take, in bytes. Large events reach this bound before the count.
-const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Notices for game hooks (a gap, a lost connection) that may wait for Lua. Notices about the same thing count once, so
 /// more than this means that something fails in many places at once.
 const NOTICES_MAX: usize = 256;
@@ -41,11 +41,7 @@ struct QueuedEvent {
 impl QueuedEvent {
     /// Bytes that it takes of [`INBOX_BYTES_MAX`].
     fn weight(&self) -> usize {
-        let text = match &self.purpose {
-            Purpose::Listeners => 0,
-            Purpose::Condition(undecided) => undecided.text.weight(),
-        };
-        self.head.bytes() + ITEM_OVERHEAD_BYTES + text
+        self.head.bytes() + ITEM_OVERHEAD_BYTES + self.purpose.weight()
     }
 }
 
@@ -55,6 +51,16 @@ pub(crate) enum Purpose {
     Listeners,
     /// A hook's condition function decides whether the hook acts.
     Condition(Box<Undecided>),
+}
+
+impl Purpose {
+    /// Bytes that it adds to the event.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Purpose::Listeners => 0,
+            Purpose::Condition(undecided) => undecided.text.weight(),
+        }
+    }
 }
 
 /// A hook whose condition function has not been asked yet, and the event that it will act on.
@@ -157,21 +163,31 @@ impl Inbox {
         waiting < INBOX_EVENTS_MAX && bytes + weight <= INBOX_BYTES_MAX
     }
 
-    /// Drops the oldest event. For listeners the pump reports all drops together (`RealtimeOverflow`). A hook whose
-    /// condition function was not asked yet gets a report of its own: this server may have announced that the hook acts,
-    /// and then no other server does. False: the queue is empty.
+    /// Drops the oldest event. False: the queue is empty.
     fn drop_oldest(&self) -> bool {
         let Some(inbound) = self.pop() else { return false };
-        match inbound.purpose {
+        self.dropped(&inbound.purpose);
+        true
+    }
+
+    /// Counts and reports an event that found no room. For listeners the pump reports all drops together
+    /// (`RealtimeOverflow`).
+    pub(crate) fn dropped(&self, purpose: &Purpose) {
+        match purpose {
             Purpose::Listeners => self.stats.inbox.dropped.overflow.add(1),
             Purpose::Condition(undecided) => {
-                self.stats.inbox.dropped.undecided.add(1);
-                let (hook, kind) = (Arc::clone(&undecided.hook.id), "conditional");
-                let reason = "queue_full: too much waits for Lua, the hook's function was not asked".to_owned();
-                self.notices.push(Notice::ActionFailed { hook, kind, reason });
+                let reason = "queue_full: too much waits for Lua, the hook's function was not asked";
+                self.undecided(&undecided.hook, 1, reason);
             }
         }
-        true
+    }
+
+    /// Counts so many events whose hook's condition function was not asked, and reports them: this server may have
+    /// announced that the hook acts, and then no other server does.
+    pub(crate) fn undecided(&self, hook: &Hook, count: usize, reason: &str) {
+        self.stats.inbox.dropped.undecided.add(count as u64);
+        let (hook, kind, reason) = (Arc::clone(&hook.id), "conditional", reason.to_owned());
+        self.notices.push(Notice::ActionFailed { hook, kind, reason });
     }
 
     /// Takes the oldest event.

@@ -195,7 +195,7 @@ impl Intake<'_> {
     /// | event | actions with scope `each` | actions with scope `fleet` |
     /// |---|---|---|
     /// | of this process, by its identity | at `Emit`, on `rt-actions` | at `Emit`, on `rt-actions` |
-    /// | of another server that lists the hook | here | not here: the sender acted |
+    /// | of another server that lists the hook, or has too many to list them | here | not here: the sender acted |
     /// | any other | here | here, if this server holds the hook's lease |
     fn act(&self, route: &Route, channel: &[u8], payload: &[u8], raw: bool, identity: Option<&Identity<'_>>) {
         if identity.is_some_and(|identity| identity.boot == self.shared.boot) {
@@ -215,6 +215,10 @@ impl Intake<'_> {
             // Two servers must not both act: while Redis has not said which one holds the lease, this one does not act.
             if turn == Turn::Unknown && hook.has(Scope::Fleet) {
                 self.shared.stats.events_without_lease.add(1);
+            }
+            let is_unlisted = acted && identity.is_some_and(|identity| identity.lists_none());
+            if is_unlisted && hook.has(Scope::Fleet) && hook.lease.holds(self.arrival.at) {
+                self.shared.stats.events_without_list.add(1);
             }
             let scopes = Scopes { each: true, fleet: turn == Turn::Ours };
             if !(scopes.fleet || hook.has(Scope::Each)) {

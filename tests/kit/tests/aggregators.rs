@@ -124,6 +124,8 @@ fn windows_survive_a_map_change() {
     server.wait(|server| server.stat("/aggregates/dropped/no_function") == 5);
     assert_eq!(server.stat("/aggregators"), 1);
     server.settle();
+    let is_told = |notice: &Notice| matches!(notice, Notice::ActionFailed { kind: "aggregate", reason, .. } if reason.ends_with("lost 5 events"));
+    assert!(server.told.iter().any(is_told), "{:?}", server.told);
     server.stop();
 }
 

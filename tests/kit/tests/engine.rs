@@ -407,6 +407,37 @@ fn values_parked_at_a_map_change_are_counted() {
     server.stop();
 }
 
+/// A script listens again in a callback, after the first tick of the new state. Newer events do not overtake those that
+/// came before.
+#[test]
+fn events_wait_for_a_listener_of_the_previous_state() {
+    let mut server = Server::start("aside");
+    server.on("a", 1);
+    server.wait_ready();
+    server.engine.detach();
+    server.engine.attach();
+    (0..3).for_each(|n| server.emit("a", &format!("\"{n}\"")).unwrap());
+    wait_for("events that wait", 3, || server.stat("/inbox/waiting"));
+    (0..2).for_each(|_| assert_eq!(server.tick(), 0));
+    assert_eq!(server.stat("/inbox/waiting"), 3);
+    server.emit("a", "\"3\"").unwrap();
+    wait_for("events that wait", 4, || server.stat("/inbox/waiting"));
+    // The callback runs in this tick.
+    let now = Instant::now();
+    server.engine.begin_tick(now);
+    server.on("a", 2);
+    while let Some(call) = server.engine.next_call(now) {
+        if let Call::Deliver(delivery) = &call {
+            server.heard.push(String::from_utf8_lossy(delivery.event.tape()).into_owned());
+        }
+        server.engine.complete(call, Outcome::Done);
+    }
+    server.settle();
+    assert_eq!((server.heard.len(), server.stat("/inbox/dropped/no_listener")), (4, 0));
+    assert!(server.heard.is_sorted(), "{:?}", server.heard);
+    server.stop();
+}
+
 /// The game opens a Lua state without closing the one before: the engine forgets the old functions and never releases
 /// their references.
 #[test]

@@ -10,6 +10,7 @@ use fault_kit::{
     Answer, Direction, Fault, Proxy, Random, Redis, Server, Web, comes_true, wait_for, wait_until, within,
 };
 use realtime::facade::config::limits::CLOSE_FLUSH_MAX;
+use realtime::facade::engine::CallbackRef;
 use realtime::facade::event::glob;
 use realtime::facade::event::notice::Notice;
 use serde_json::{Value, json};
@@ -358,6 +359,103 @@ fn actions_follow_only_if_the_lua_condition_is_true() {
     server.engine.attach();
     server.settle();
     server.stop();
+}
+
+/// The failures of conditional hooks that were reported, each as `hook: reason`.
+fn failed(server: &Server) -> Vec<String> {
+    let told = server.told.iter().filter_map(|notice| match notice {
+        Notice::ActionFailed { hook, kind: "conditional", reason } => {
+            Some(format!("{}: {reason}", String::from_utf8_lossy(hook)))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+/// Events whose hook has no function yet after a map change: their sender has announced that the hook acts. They wait
+/// until it is added again, or are reported once nobody can add it in time.
+#[test]
+fn conditions_wait_for_their_hook_to_be_added_again_after_a_map_change() {
+    const EVENTS: u64 = 20;
+    let redis = Redis::start(&[]);
+    let mut server = at(&redis.url(), "one");
+    let add = |server: &mut Server, id: &str, key: &str| {
+        let function = json!({ "\u{0}function": "x.lua" });
+        let spec = json!({ "type": "conditional", "condition": function, "actions": [counter(key)] });
+        server.engine.add_hook(b"kill", Some(id.as_bytes()), &spec, Some(CallbackRef(1))).unwrap();
+    };
+    let change_map = |server: &mut Server| {
+        (0..EVENTS).for_each(|n| emit(server, "kill", &json!({ "n": n })));
+        server.engine.detach();
+        wait_until("all events wait for Lua", || server.stat("/actions/waiting") == 0);
+        server.engine.attach();
+        (0..2).for_each(|_| _ = server.tick());
+    };
+    add(&mut server, "late", "late");
+    server.tick();
+    server.wait_ready();
+    server.wait_told_connected();
+    change_map(&mut server);
+    assert_eq!((server.stat("/conditions"), server.stat("/inbox/waiting")), (0, EVENTS));
+    add(&mut server, "late", "late");
+    server.settle();
+    assert_eq!((server.stat("/conditions"), server.stat("/inbox/dropped/undecided")), (EVENTS, 0));
+    assert_eq!(redis.command(&["GET", "p:late"]), EVENTS.to_string());
+    // Another hook under the same id.
+    change_map(&mut server);
+    add(&mut server, "late", "other");
+    server.settle();
+    assert_eq!((server.stat("/conditions"), server.stat("/inbox/dropped/undecided")), (EVENTS, EVENTS));
+    let reason = "late: the hook was not added again after the map change";
+    assert_eq!(failed(&server), [reason]);
+    // No hook at all, until the grace period is over.
+    change_map(&mut server);
+    assert_eq!((server.stat("/inbox/waiting"), server.stat("/inbox/dropped/undecided")), (EVENTS, EVENTS));
+    server.wait(|server| failed(server).len() > 1);
+    server.settle();
+    assert_eq!((server.stat("/conditions"), server.stat("/inbox/dropped/undecided")), (EVENTS, 2 * EVENTS));
+    assert_eq!((failed(&server), server.stat("/hooks")), (vec![reason.to_owned(); 2], 0));
+    // A hook that a script removes has nothing to wait for.
+    add(&mut server, "removed", "removed");
+    emit(&mut server, "kill", &json!({ "n": 1 }));
+    wait_until("the event waits for Lua", || server.stat("/actions/waiting") == 0);
+    assert!(server.engine.remove_hook(b"removed").is_some());
+    server.settle();
+    assert_eq!(failed(&server)[2..], ["removed: the hook was removed or replaced before its function was asked"]);
+    assert_eq!(server.stat("/inbox/dropped/no_listener"), 0);
+    server.stop();
+}
+
+/// More hooks than an identity lists with their whole fingerprints, and one that only another server has.
+#[test]
+fn a_hook_of_one_server_acts_on_events_of_another_that_has_many() {
+    let redis = Redis::start(&[]);
+    let mut servers = ["one", "two"].map(|name| at(&redis.url(), name));
+    // Both have the first of these.
+    (0..49).for_each(|n| servers[0].hook("kill", counter(&format!("own:{n}"))));
+    servers[1].hook("kill", counter("own:0"));
+    servers[1].hook("kill", counter("other"));
+    servers.iter_mut().for_each(|server| _ = server.tick());
+    servers.iter_mut().for_each(Server::wait_ready);
+    wait_held(&servers, 50);
+    (0..20).for_each(|n| emit(&mut servers[0], "kill", &json!({ "n": n })));
+    wait_for("events on which the other hook acted", "20".to_owned(), || redis.command(&["GET", "p:other"]));
+    servers.iter_mut().for_each(Server::settle);
+    for key in ["p:own:0", "p:own:48", "p:other"] {
+        assert_eq!(redis.command(&["GET", key]), "20", "{key}");
+    }
+    // With 53 more they are not listed at all.
+    (49..102).for_each(|n| servers[0].hook("kill", counter(&format!("own:{n}"))));
+    servers[0].tick();
+    servers[0].wait_ready();
+    emit(&mut servers[0], "kill", &json!({ "n": 20 }));
+    let held = u64::try_from(held(&servers[1])).unwrap();
+    servers[1].wait(|server| server.stat("/events_without_list") == held);
+    servers.iter_mut().for_each(Server::settle);
+    assert_eq!(["p:own:0", "p:other"].map(|key| redis.command(&["GET", key])), ["21", "20"]);
+    for server in servers {
+        server.stop();
+    }
 }
 
 /// If the event lacks a field of the key, the action fails, is counted and reported.
