@@ -466,7 +466,7 @@ fn a_log_restored_before_a_removal_is_kept() {
     }
 }
 
-/// Without such a change the log's own file is removed, however often this happens.
+/// Without such a change the log's own file is removed.
 #[test]
 fn the_logs_own_file_is_removed() {
     for (format, bytes) in FORMATS.into_iter().flat_map(|format| [(format, 0), (format, 10), (format, 40)]) {
