@@ -13,8 +13,9 @@
 //!                       the sender's name (`server`)           (then, each after a colon: the fingerprint of a hook
 //!                                                              that acted at the sender, 16 hex digits; or, of more
 //!                                                              than 48 hooks, `*:` and the first 8 digits of each;
-//!                                                              or, of more than 101, `*`; at last, for an event that Redis keeps: `@` and its
-//!                                                              entry in the stream, which Redis adds)
+//!                                                              or, of more than 101, `*`; at last, for an event
+//!                                                              that Redis keeps: `@` and its entry in the stream,
+//!                                                              which Redis adds)
 //! ```
 //!
 //! The checksum of the channel exposes a relay: a program that publishes the event again on another channel, where the
@@ -149,8 +150,8 @@ const EVERY_HOOK: &str = "*";
 /// The list of a server that has too many hooks.
 pub(crate) const LISTS_NONE: &[u8] = b":*";
 
-/// Digits of a fingerprint in a list in short. A hook that is not in it passes for
-/// one of a hundred with a chance of 1 in 40 million.
+/// Digits of a fingerprint in a list in short. A hook that is not in it passes for one of a hundred with a chance of 1 in
+/// 40 million.
 const SHORT_DIGITS: usize = 8;
 
 /// Most hooks of a list in short, which is no longer than the other list.

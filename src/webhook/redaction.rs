@@ -113,23 +113,16 @@ fn unescaped(text: &str) -> String {
     while let Some(first) = rest.chars().next() {
         let tail = rest.get(first.len_utf8()..).unwrap_or_default();
         let hex = |from: usize, to: usize| u32::from_str_radix(tail.get(from..to)?, 16).ok();
-        let named = |name: &str| tail.starts_with(name).then_some(name.len());
+        if let Some(byte) = hex(0, 2).filter(|_| first == '%').and_then(|byte| u8::try_from(byte).ok()) {
+            bytes.push(byte);
+            rest = tail.get(2..).unwrap_or_default();
+            continue;
+        }
         // The character and the bytes of `tail` that belong to its escape.
         let found = match first {
-            '%' => {
-                if let Some(byte) = hex(0, 2).and_then(|byte| u8::try_from(byte).ok()) {
-                    bytes.push(byte);
-                    rest = tail.get(2..).unwrap_or_default();
-                    continue;
-                }
-                None
-            }
             '\\' if tail.starts_with('u') => hex(1, 5).and_then(char::from_u32).map(|character| (character, 5)),
             '\\' => tail.chars().next().filter(char::is_ascii_punctuation).map(|character| (character, 1)),
-            '&' => numbered(tail).or_else(|| {
-                let names = [("amp;", '&'), ("lt;", '<'), ("gt;", '>'), ("quot;", '"'), ("apos;", '\'')];
-                names.iter().find_map(|(name, character)| Some((*character, named(name)?)))
-            }),
+            '&' => numbered(tail).or_else(|| named(tail)),
             _ => None,
         };
         let (character, taken) = found.unwrap_or((first, 0));
@@ -137,6 +130,12 @@ fn unescaped(text: &str) -> String {
         rest = tail.get(taken..).unwrap_or_default();
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The character that `amp;` and the like stand for, and the bytes of that name.
+fn named(text: &str) -> Option<(char, usize)> {
+    let names = [("amp;", '&'), ("lt;", '<'), ("gt;", '>'), ("quot;", '"'), ("apos;", '\'')];
+    names.iter().find(|(name, _)| text.starts_with(name)).map(|(name, character)| (*character, name.len()))
 }
 
 /// The character that `#47;` or `#x2f;` stands for, and its bytes.

@@ -39,6 +39,16 @@ function checks.same(got, wanted)
 	if got ~= wanted then error(string.format("got %s, wanted %s", tostring(got), tostring(wanted)), 2) end
 end
 
+-- Returns `check(what, found, expected)`, which goes on after a difference, and the list of the differences.
+function checks.gather()
+	local failures = {}
+	local function check(what, found, expected)
+		if found == expected then return end
+		failures[#failures + 1] = what .. ": found " .. tostring(found) .. ", expected " .. tostring(expected)
+	end
+	return check, failures
+end
+
 -- Prints the summary, with the reason of a failure, and ends the server.
 function checks.finish(ok, why)
 	if not ok then print("FAILED: " .. tostring(why)) end

@@ -1,10 +1,6 @@
 -- Loads of files that are hard to see, each twice with another text: the new hook replaces the old one.
 require("realtime")
-local failures = {}
-local function check(what, found, expected)
-	if found == expected then return end
-	failures[#failures + 1] = what .. ": found " .. tostring(found) .. ", expected " .. tostring(expected)
-end
+local check, failures = include("checks.lua").gather()
 local function load(name, code) RunString(code, name) end
 local function hooks() return realtime.Stats().hooks end
 

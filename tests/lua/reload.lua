@@ -1,11 +1,7 @@
 -- Scripts that the game loads again, unchanged or edited: the hooks and aggregators that they added before are replaced, and
 -- no others.
 require("realtime")
-local failures = {}
-local function check(what, found, expected)
-	if found == expected then return end
-	failures[#failures + 1] = what .. ": found " .. tostring(found) .. ", expected " .. tostring(expected)
-end
+local check, failures = include("checks.lua").gather()
 local function load(name, code) RunString(code, "lua/autorun/" .. name .. ".lua") end
 local function standing() return realtime.Stats().hooks .. " hooks, " .. realtime.Stats().aggregators .. " aggregators" end
 
