@@ -103,7 +103,11 @@ impl Stream {
         let mut bytes = Vec::new();
         wait_until(what, || {
             let mut piece = [0; 8192];
-            let count = self.stream.read(&mut piece).unwrap();
+            let count = match self.stream.read(&mut piece) {
+                // The machine was stopped for a moment.
+                Err(err) if err.kind() == ErrorKind::Interrupted => return false,
+                read => read.unwrap(),
+            };
             assert!(count > 0, "the stream ended: {}", self.text);
             bytes.extend_from_slice(&piece[..count]);
             // A character may be cut.

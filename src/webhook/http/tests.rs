@@ -1,6 +1,6 @@
 //! Requests as bytes on the wire.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::TcpListener;
 use std::thread;
 
@@ -45,7 +45,10 @@ fn wire_of(request: &Request) -> String {
     let body_bytes = request.body.len();
     while !bytes.windows(4).any(|end| end == b"\r\n\r\n") || !bytes.ends_with(&request.body) {
         let mut buffer = [0; 1024];
-        let read = stream.read(&mut buffer).unwrap();
+        let read = match stream.read(&mut buffer) {
+            Err(err) if err.kind() == ErrorKind::Interrupted => continue,
+            read => read.unwrap(),
+        };
         assert!(read > 0, "{} of a request with {body_bytes} bytes", bytes.len());
         bytes.extend_from_slice(&buffer[..read]);
     }

@@ -128,6 +128,7 @@ impl Client {
             match self.stream.read(&mut some) {
                 Ok(0) => return "closed".to_owned(),
                 Ok(read) => self.bytes.extend_from_slice(&some[..read]),
+                Err(err) if err.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(err) if err.kind() == std::io::ErrorKind::ConnectionReset => return "closed".to_owned(),
                 Err(err) => panic!("{err}"),
             }

@@ -1,6 +1,6 @@
 //! Settings at run time: a change by `Configure` or `realtime_reload` takes effect, or the answer says why it does not.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,10 @@ impl Plain {
                 let rest = self.1.split_off(at + end.len());
                 return std::mem::replace(&mut self.1, rest);
             }
-            let read = self.0.read(&mut buffer).unwrap();
+            let read = match self.0.read(&mut buffer) {
+                Err(err) if err.kind() == ErrorKind::Interrupted => continue,
+                read => read.unwrap(),
+            };
             assert!(read > 0, "redis closed the connection");
             self.1.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
         }
