@@ -127,6 +127,11 @@ impl ErrorReply {
         found
     }
 
+    /// Whether it is a cluster's, about the keys of the command: commands without keys, such as PUBLISH, go on.
+    pub(crate) fn is_about_keys(&self) -> bool {
+        matches!(self.code, Some("CLUSTERDOWN" | "TRYAGAIN"))
+    }
+
     /// Whether the code word is this one, in capital letters.
     pub(crate) fn is(&self, code: &str) -> bool {
         self.code == Some(code)

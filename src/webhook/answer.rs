@@ -5,12 +5,13 @@
 //! |---|---|
 //! | 2xx | [`Verdict::Delivered`] |
 //! | 429 with a time | [`Verdict::Limited`]; a global one holds all Discord destinations of that origin |
-//! | Discord: 429 without a time, its code 40333 | the same, global: something in front of Discord blocks this machine |
+//! | Discord: 429 without a time or a bucket, its code 40333 | the same, global: something in front of Discord blocks this machine |
 //! | none, as a proxy asks for another login (407) | [`Verdict::Unsent`] |
 //! | 408, 5xx but 501, other servers' 429 without a time, no response | [`Verdict::Again`], with a longer delay each time |
 //! | Discord: its code 10008 (unknown message) | [`Verdict::Gone`] |
 //! | Discord: its codes 10015 (unknown webhook), 50027 (invalid token); 401, 403, 404, 410 with no code or one of [`CLOSING`] | [`Verdict::Closed`] |
 //! | other servers: 410 | [`Verdict::Closed`]: the receiver wants no further posts |
+//! | Discord: 401, 403, 404, 410 with one of [`OF_MESSAGE`] | [`Verdict::Never`] |
 //! | other servers: 401, 403, 404; Discord: a page instead of JSON, other codes | [`Verdict::Denied`]; several in a row pause the destination |
 //! | other servers: 404, 410 if the URL has placeholders | [`Verdict::NeverHere`]; another event may have another URL |
 //! | Discord: 400 for the name or the picture of the sender | [`Verdict::Unnamed`] |
@@ -44,8 +45,7 @@ const PAUSE_BLOCKED: Duration = Duration::from_secs(60);
 /// "internal network error": the block by Cloudflare, as Discord words it
 /// (<https://github.com/discord/discord-api-docs/issues/6473>).
 const BLOCKED: u64 = 40333;
-/// Discord's codes that speak about the webhook, its channel or its rights. Others speak about one message: its words, its
-/// thread. <https://docs.discord.com/developers/topics/opcodes-and-status-codes#json>.
+/// Discord's codes that speak about the webhook, its channel or its rights. <https://docs.discord.com/developers/topics/opcodes-and-status-codes#json>.
 const CLOSING: [u64; 6] = [
     10003, // unknown channel
     10015, // unknown webhook
@@ -53,6 +53,17 @@ const CLOSING: [u64; 6] = [
     50001, // missing access
     50013, // missing permissions
     50027, // invalid webhook token
+];
+
+/// Discord's codes that speak about the words of one message: a player can cause any number of them in a row. All other
+/// codes may speak about each message, such as those of a locked thread.
+const OF_MESSAGE: [u64; 6] = [
+    10011,  // unknown role
+    10013,  // unknown user
+    10014,  // unknown emoji
+    200000, // blocked by automatic moderation
+    200001, // the title was blocked by automatic moderation
+    240000, // harmful link
 ];
 
 /// The consequence of a response for the post and its destination.
@@ -127,6 +138,7 @@ pub(crate) fn read(kind: DestinationKind, response: &Response, unix_s: u64) -> P
         429 => limited(kind, response, discord.as_ref(), unix_s),
         408 => Verdict::Again { after: retry_after(response, unix_s), answered: true },
         404 | 410 if kind == (DestinationKind::Http { varies: true }) => Verdict::NeverHere,
+        401 | 403 | 404 | 410 if OF_MESSAGE.contains(&code) => Verdict::Never,
         401 | 403 | 404 | 410 if is_page || code > 0 && !CLOSING.contains(&code) => Verdict::Denied,
         401 | 403 | 404 if kind != DestinationKind::Discord => Verdict::Denied,
         // "Gone" is said on purpose, and Standard Webhooks asks to disable such an endpoint.
@@ -193,24 +205,32 @@ fn bucket_pause(response: &Response) -> Option<Duration> {
 fn limited(kind: DestinationKind, response: &Response, body: Option<&Value>, unix_s: u64) -> Verdict {
     let reset = response.header("x-ratelimit-reset-after").and_then(seconds);
     let said = body.and_then(|body| body.get("retry_after")).and_then(Value::as_f64).and_then(duration);
-    // Old versions of Discord's API write milliseconds in the body, and seconds in the header.
+    let is_used_up = response.header("x-ratelimit-remaining").is_none_or(|remaining| remaining == "0");
+    // Old versions of Discord's API write whole milliseconds in the body, and seconds in the header. The header speaks
+    // about the same limit only if its bucket is used up.
     let said = match (said, reset) {
-        (Some(said), Some(reset)) if !reset.is_zero() && said >= reset * 500 => Some(said / 1000),
+        (Some(said), Some(reset))
+            if is_used_up && said.subsec_nanos() == 0 && !reset.is_zero() && said >= reset * 500 =>
+        {
+            Some(said / 1000)
+        }
         (said, _) => said,
     };
     let after = said.or_else(|| retry_after(response, unix_s)).or(reset);
     let flag = body.and_then(|body| body.get("global")) == Some(&Value::Bool(true));
     let says = |name: &str, word: &str| response.header(name).is_some_and(|said| said.eq_ignore_ascii_case(word));
     let scope = says("x-ratelimit-scope", "global") || says("x-ratelimit-global", "true");
-    // Cloudflare blocks this machine's IP address in front of Discord. Its answer is a page of HTML, not JSON.
+    // Cloudflare blocks this machine's IP address in front of Discord. Its answer is a page of HTML, not JSON. Discord's own
+    // answers come through Cloudflare too: they name a scope or a bucket, even if their body was cut.
     let server = response.header("server").unwrap_or_default().to_ascii_lowercase();
-    let shut_out = body.is_none() && server.contains("cloudflare");
+    let is_of_bucket = ["x-ratelimit-scope", "x-ratelimit-bucket"].iter().any(|name| response.header(name).is_some());
+    let shut_out = body.is_none() && !is_of_bucket && server.contains("cloudflare");
     let global = kind == DestinationKind::Discord && (flag || scope || shut_out);
     match after.or(global.then_some(PAUSE_UNSAID)) {
         Some(after) => Verdict::Limited { after: after.max(PAUSE_MIN), global },
         // Discord always says a time. Its words without one come from Cloudflare, which blocks this machine
         // (<https://github.com/discord/discord-api-docs/issues/5810>).
-        None if kind == DestinationKind::Discord => Verdict::Limited { after: PAUSE_BLOCKED, global: true },
+        None if kind == DestinationKind::Discord => Verdict::Limited { after: PAUSE_BLOCKED, global: !is_of_bucket },
         // Without a time it is a failure like others, with a longer delay each time.
         None => Verdict::Again { after: None, answered: true },
     }

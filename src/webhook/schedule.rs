@@ -197,11 +197,11 @@ impl Schedule {
         Some(at)
     }
 
-    /// The destination of a first post. It is paused as those are that share its rate limit.
+    /// The destination of a first post. It is limited as those are that share its rate limit.
     fn newcomer(&self, post: &Post) -> Destination {
         let (limit, mut newcomer) = (post.address.limit(), Destination::new(post));
         let known = self.destinations.iter().filter(|known| known.address.limit() == limit);
-        newcomer.pause_until = known.filter_map(|known| known.pause_until).max();
+        newcomer.limited_until = known.filter_map(|known| known.limited_until).max();
         newcomer
     }
 
@@ -257,7 +257,7 @@ impl Schedule {
     fn held_until(&self, destination: &Destination) -> Option<Instant> {
         let address = &destination.address;
         let global = if address.is_discord() { self.origins.until(address.origin()) } else { None };
-        destination.pause_until.max(global)
+        destination.held_until().max(global)
     }
 
     /// The next moment at which the caller has something to do, even if no post and no result comes. `None`: never.
@@ -327,7 +327,7 @@ impl Schedule {
             | Verdict::Gone => destination.failures = 0,
         }
         if let Some(pause) = pause {
-            self.pause(at, now + pause);
+            self.limit(at, now + pause);
         }
         match verdict {
             Verdict::Delivered => self.delivered(at, &queued.post),
@@ -336,7 +336,7 @@ impl Schedule {
                 if global {
                     self.pause_origin(now, at, now + after);
                 }
-                self.pause(at, now + after);
+                self.limit(at, now + after);
                 self.put_back(at, queued, reason, false);
             }
             // As for a rate limit: only its age ends the post.
@@ -350,7 +350,7 @@ impl Schedule {
                 queued.post.attempts = queued.post.attempts.saturating_add(1);
                 queued.post.refusals = queued.post.refusals.saturating_add(u32::from(answered));
                 let backoff = self.destinations.get(at).map_or(Duration::ZERO, |own| own.backoff(random));
-                self.pause_after_failure(at, now + after.unwrap_or_default().max(backoff));
+                self.pause(at, now + after.unwrap_or_default().max(backoff));
                 let lets_others_pass = answered && queued.post.refusals.is_multiple_of(STEP_BEHIND_AFTER);
                 if let Some(queued) = self.bury_tired(at, queued, &reason, &mut dead) {
                     self.put_back(at, queued, reason, lets_others_pass);
@@ -382,7 +382,7 @@ impl Schedule {
             Verdict::Denied | Verdict::NeverHere => {
                 let rest = self.destinations.get_mut(at).and_then(|own| own.deny(&queued.post, &reason));
                 if let Some(rest) = rest {
-                    self.pause_after_failure(at, now + rest);
+                    self.pause(at, now + rest);
                 }
                 // No part of a merged post would fare better alone now, but each may after the rest.
                 let oldest = self.destinations.get_mut(at).and_then(|own| {
@@ -435,20 +435,19 @@ impl Schedule {
         }
     }
 
-    /// Pauses the destination, and those that share its rate limit. A longer pause stays.
-    fn pause(&mut self, at: usize, until: Instant) {
+    /// Applies a rate limit to the destination and to those that share it. A longer limit stays.
+    fn limit(&mut self, at: usize, until: Instant) {
         let Some(limit) = self.destinations.get(at).map(|own| own.address.limit()) else { return };
         for destination in self.destinations.iter_mut().filter(|other| other.address.limit() == limit) {
-            destination.pause_until = destination.pause_until.max(Some(until));
+            destination.limited_until = destination.limited_until.max(Some(until));
         }
     }
 
-    /// As [`Schedule::pause`] after a failure, which is no rate limit: the failure of a status message must not delay the
-    /// other messages of its webhook.
-    fn pause_after_failure(&mut self, at: usize, until: Instant) {
-        match self.destinations.get_mut(at) {
-            Some(own) if own.address.status_key().is_some() => own.pause_until = own.pause_until.max(Some(until)),
-            _ => self.pause(at, until),
+    /// Pauses the destination after a failure, and no other: a locked thread, or a status message that cannot be edited,
+    /// does not delay the other messages of its webhook. A longer pause stays.
+    fn pause(&mut self, at: usize, until: Instant) {
+        if let Some(own) = self.destinations.get_mut(at) {
+            own.pause_until = own.pause_until.max(Some(until));
         }
     }
 

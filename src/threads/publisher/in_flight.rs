@@ -161,15 +161,19 @@ impl InFlight {
 
     /// Empties the queue when the connection is gone: all items, and the keys whose time to live was being checked. The
     /// other commands are made anew for each connection. Items on different lines have different keys, so their order is
-    /// of no weight.
-    pub(super) fn take(&mut self) -> (Vec<Outgoing>, Vec<Expiry>) {
+    /// of no weight. True beside an item: it was the first of its line without an answer, so it may have ended the
+    /// connection.
+    pub(super) fn take(&mut self) -> (Vec<(Outgoing, bool)>, Vec<Expiry>) {
         let (mut items, mut expiries) = (Vec::new(), Vec::new());
         let InFlight { queue, nodes, .. } = std::mem::take(self);
-        for sent in queue.into_iter().chain(nodes.into_iter().flatten()) {
-            match sent {
-                Sent::Item(item) => items.push(item),
-                Sent::Expiry(expiry) => expiries.push(expiry),
-                Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Presence(_) | Sent::Map | Sent::Heartbeat => {}
+        for line in std::iter::once(queue).chain(nodes) {
+            let mut is_first = true;
+            for sent in line {
+                match sent {
+                    Sent::Item(item) => items.push((item, std::mem::take(&mut is_first))),
+                    Sent::Expiry(expiry) => expiries.push(expiry),
+                    Sent::Auxiliary(..) | Sent::Leases(_) | Sent::Presence(_) | Sent::Map | Sent::Heartbeat => {}
+                }
             }
         }
         (items, expiries)

@@ -27,7 +27,7 @@ use crate::redis::counter::Form;
 use crate::stats::Stats;
 use crate::threads::chunks::{CHUNK_BYTES, Chunk, Chunks, Passed, Spares};
 use crate::threads::publisher::replies::ANSWERS_BYTES_MAX;
-use crate::threads::publisher::run::Run;
+use crate::threads::publisher::run::{Ends, Run};
 
 /// Memory that items waiting for Redis may take, in bytes: 2 KiB for each of [`OUTBOX_JOBS_MAX`] items, and room for
 /// any single payload or value.
@@ -84,6 +84,7 @@ pub(crate) struct Publish {
     /// redirected it.
     pub(crate) asked_at: Option<LineNumber>,
     pub(crate) redirects: u8,
+    pub(crate) ends: Ends,
 }
 
 /// The part of an event that is not text.
@@ -162,7 +163,8 @@ impl TakenItems {
                     let (block, start) = (Arc::clone(&self.block), self.at);
                     self.at += head.bytes;
                     let (written, form, asked_at, redirects) = (false, None, None, 0);
-                    let publish = Publish { block, start, head, written, form, asked_at, redirects };
+                    let ends = Ends::default();
+                    let publish = Publish { block, start, head, written, form, asked_at, redirects, ends };
                     return Some(Outgoing::Publish(publish));
                 }
                 None => {

@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 
+use crate::redis::error_reply::ErrorReply;
 use crate::threads::publisher::outbox::Outgoing;
 use crate::threads::publisher::run::{Effect, Run};
 
@@ -30,6 +31,8 @@ pub(super) struct Refused {
     counted: u64,
     /// The error reply, as `redis: ...`.
     reason: String,
+    /// The error was about the keys of a command: events may go past it.
+    is_about_keys: bool,
 }
 
 /// Channels and keys are separate name spaces of Redis.
@@ -67,8 +70,21 @@ impl Refused {
     }
 
     /// Redis refused another item with this error.
-    pub(super) fn set_reason(&mut self, reason: String) {
-        self.reason = reason;
+    pub(super) fn set_reason(&mut self, error: &ErrorReply) {
+        self.reason = format!("redis: {error}");
+        self.is_about_keys = error.is_about_keys();
+    }
+
+    /// Takes all out. Until something succeeds, the error stays the reason for which items wait and expire.
+    pub(super) fn take(&mut self) -> Refused {
+        let reason = self.reason.clone();
+        std::mem::replace(self, Refused { reason, ..Refused::default() })
+    }
+
+    /// Whether events may go past the refused items: these are commands, and the error was about their keys. An event and a
+    /// command have no order between them.
+    pub(super) fn lets_events_pass(&self) -> bool {
+        self.is_about_keys && self.items.iter().all(|item| matches!(item, Outgoing::Run(_)))
     }
 
     /// Redis executes items again. Items that are still to be released keep their reason.

@@ -60,8 +60,10 @@ pub(super) struct Destination {
     pub(super) disk_until: Option<Instant>,
     /// At most one post is in flight.
     pub(super) in_flight: Option<Queued>,
-    /// No request before this moment. It may be past.
+    /// The end of the pause after a failure of its own. It may be past.
     pub(super) pause_until: Option<Instant>,
+    /// The end of a rate limit, its own or that of a destination which shares it. It may be past.
+    pub(super) limited_until: Option<Instant>,
     /// Failures in a row.
     pub(super) failures: u32,
     /// Posts denied in a row. If the URL has placeholders, several denied posts to one URL count once.
@@ -107,6 +109,7 @@ impl Destination {
             disk_until: None,
             in_flight: None,
             pause_until: None,
+            limited_until: None,
             failures: 0,
             denied: 0,
             denied_urls: Vec::new(),
@@ -250,8 +253,13 @@ impl Destination {
 
     /// Whether a new destination may take its place: nothing would be lost but its counts and its state.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
-        let is_free = self.pause_until.is_none_or(|until| until <= now);
+        let is_free = self.held_until().is_none_or(|until| until <= now);
         self.queue.is_empty() && self.in_flight.is_none() && self.on_disk == 0 && is_free
+    }
+
+    /// No request before this moment, as far as this destination knows. It may be past.
+    pub(super) fn held_until(&self) -> Option<Instant> {
+        self.pause_until.max(self.limited_until)
     }
 
     /// Whether its state is worth keeping: it is forgotten only if no other destination is idle.

@@ -530,7 +530,7 @@ fn the_number_of_paused_origins_is_bounded() {
         clocked.done(at, limited(86_400.0, true));
         clocked.pass(4000.0);
         clocked.schedule.expire(clocked.now);
-        clocked.schedule.destinations.iter_mut().for_each(|destination| destination.pause_until = None);
+        clocked.schedule.destinations.iter_mut().for_each(|destination| destination.limited_until = None);
         assert!(clocked.schedule.origins.0.len() <= DESTINATIONS_MAX);
     }
 }
@@ -552,6 +552,33 @@ fn threads_of_one_webhook_pause_together() {
     clocked.pass(2.0);
     assert_eq!(clocked.next(), Some((1, 2)));
     assert_eq!(clocked.next(), Some((3, 4)));
+}
+
+/// A locked thread rests, and a status message that cannot be edited pauses. Nothing else of the webhook waits for them.
+#[test]
+fn a_failure_pauses_no_other_thread_of_the_webhook() {
+    let mut clocked = Clocked::new();
+    for n in 0..DENIED_MAX {
+        clocked.discord(1, "?thread_id=5", &n.to_string());
+        clocked.next().unwrap();
+        assert_eq!(clocked.done(0, Verdict::Denied).len(), 1);
+    }
+    clocked.status(1, "s", "text");
+    clocked.next().unwrap();
+    clocked.done(1, AGAIN);
+    // A thread that gets its first post meanwhile does not wait either.
+    clocked.discord(1, "", "a");
+    assert!(clocked.pause_of(0) > 0.0 && clocked.pause_of(1) > 0.0 && clocked.pause_of(2) == 0.0);
+    assert_eq!(clocked.next().map(|(at, _)| at), Some(2));
+    clocked.done(2, Verdict::Unsent);
+    clocked.discord(1, "?thread_id=6", "b");
+    assert_eq!(clocked.next().map(|(at, _)| at), Some(3));
+    // A hook that is added again ends the rest, and no rate limit.
+    clocked.done(3, limited(5.0, false));
+    let address = clocked.schedule.destinations[0].address.clone();
+    clocked.schedule.reopen(&address);
+    assert_eq!((clocked.pause_of(0), clocked.schedule.rest(clocked.now, 0)), (5.0, None));
+    clocked.check();
 }
 
 #[test]

@@ -329,6 +329,29 @@ fn a_dead_node_costs_its_own_keys_only() {
     server.stop();
 }
 
+/// A cluster that serves no key while a node is dead, as is the default, passes events on. The commands wait for it.
+#[test]
+fn a_cluster_that_is_down_passes_events_on() {
+    let mut cluster = Cluster::start(&[]);
+    let mut server = at(&cluster.url(), "one");
+    server.on("chat", 1);
+    let alive = KEYS.into_iter().find(|key| cluster.0[0].command(&["GET", &format!("p:{key}")]) == "nil").unwrap();
+    cluster.0[2].kill();
+    wait_until("the cluster is down", || {
+        cluster.0[..2].iter().all(|node| node.command(&["CLUSTER", "INFO"]).contains("cluster_state:fail"))
+    });
+    for n in 1..=50 {
+        server.incr(alive, None).unwrap();
+        server.emit("chat", &format!("{{\"n\":{n}}}")).unwrap();
+        server.hear(n);
+    }
+    assert!(server.stat("/outbox/waiting") >= 50 && lost(&server) == 0, "{:?}", server.errors());
+    cluster.0[2].restart();
+    settle(&mut server);
+    assert_eq!((server.get(alive), lost(&server)), ("'50'".to_owned(), 0), "{:?}", server.errors());
+    server.stop();
+}
+
 /// The replica of a node serves as the Redis of the settings: it passes events on, and says which node serves a key.
 #[test]
 fn a_replica_of_a_cluster_is_as_good_as_a_master() {

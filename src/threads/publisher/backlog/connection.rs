@@ -5,12 +5,12 @@
 //!
 //! | item in flight | when the connection ends |
 //! |---|---|
-//! | event with a number | sent again: receivers deduplicate by the number |
+//! | event with a number | sent again, unless it may have ended several connections: receivers deduplicate by the number |
 //! | event without a number | `unknown` |
 //! | read with a callback | sent again until it is too old |
 //! | reader | lost: the game thread cannot wait for the next connection |
-//! | idempotent write | sent again, unless a counter or a script's own command behind it may have changed its key |
-//! | counter with a number | sent again: the script applies a number once |
+//! | idempotent write | sent again, with the same exception, and unless a counter or a script's own command behind it may have changed its key |
+//! | counter with a number | sent again, with the same exception: the script applies a number once |
 //! | counter without a number, a script's own command | `unknown` |
 
 use std::collections::{HashSet, VecDeque};
@@ -108,7 +108,13 @@ impl Backlog<'_> {
         let mut behind = Behind::default();
         let (items, expiries) = self.in_flight.take();
         expiries.into_iter().for_each(|expiry| self.keep_expiry(expiry));
-        for item in items.into_iter().rev() {
+        for (mut item, may_have_ended_it) in items.into_iter().rev() {
+            if may_have_ended_it {
+                match &mut item {
+                    Outgoing::Publish(publish) => publish.ends.add(),
+                    Outgoing::Run(run) => run.ends.add(),
+                }
+            }
             // Asked before the item itself is noted: it does not forbid itself.
             let forbidden = behind.forbids(&item);
             behind.note(&item);
@@ -136,7 +142,12 @@ impl Backlog<'_> {
     fn after_loss(&mut self, mut item: Outgoing, forbidden: bool, now: Instant) -> Option<Outgoing> {
         let drops = &self.shared.stats.outbox.dropped;
         let (counter, reason) = match &mut item {
-            Outgoing::Publish(publish) if publish.head().repeatable => return Some(item),
+            Outgoing::Publish(publish) if publish.head().repeatable && !publish.ends.are_too_many() => {
+                return Some(item);
+            }
+            Outgoing::Publish(publish) if publish.head().repeatable => {
+                (&drops.unknown, "several connections ended before its answer")
+            }
             Outgoing::Publish(_) => {
                 (&drops.unknown, "the connection ended before its answer, and it carries no number to be sent again")
             }
@@ -204,11 +215,12 @@ impl Behind {
 impl Drop for Backlog<'_> {
     fn drop(&mut self) {
         self.take_back(&mut Decoder::new(REPLY_LIMITS));
-        let (mut taken, mut expiries) = self.in_flight.take();
+        let (taken, mut expiries) = self.in_flight.take();
         expiries.extend(self.expiries.take());
         for expiry in expiries {
             self.auxiliary_failed("counter", &expiry.key, "closed: its time to live was not set");
         }
+        let mut taken: Vec<Outgoing> = taken.into_iter().map(|(item, _)| item).collect();
         taken.extend(std::mem::take(&mut self.unsent));
         taken.extend(self.refused.take_items());
         let shared = self.shared;

@@ -108,6 +108,14 @@ impl Backlog<'_> {
         self.lose(item, &shared.stats.outbox.dropped.redis, reason);
     }
 
+    /// A command is lost because the node that serves its key is away.
+    pub(crate) fn lose_for_node(&mut self, run: Box<Run>, reason: &str) {
+        let drops = &self.shared.stats.outbox.dropped;
+        // An earlier attempt may have reached the node.
+        let counter = if run.number_in_doubt().is_some() { &drops.unknown } else { &drops.redis };
+        self.lose(Outgoing::Run(run), counter, reason);
+    }
+
     /// Redis refused an auxiliary command, or a key is left without its time to live. `target` is a key with its
     /// prefix.
     pub(crate) fn auxiliary_failed(&mut self, operation: &'static str, target: &[u8], reason: &str) {
@@ -176,7 +184,7 @@ impl Backlog<'_> {
     /// Redis refused an item without doing it: the item is sent again after the pause, or at once in another form if
     /// there is none. A reader cannot wait for a pause.
     pub(crate) fn put_off(&mut self, mut item: Outgoing, error: &ErrorReply, pause: Option<Duration>) {
-        self.refused.set_reason(format!("redis: {error}"));
+        self.refused.set_reason(error);
         self.pace.put_off(Instant::now(), pause);
         if let Outgoing::Run(run) = &mut item {
             run.was_refused();
@@ -208,9 +216,7 @@ impl Backlog<'_> {
     /// Puts the refused items before all that is unsent, but for those that cannot be sent in order any more.
     pub(super) fn release_refused(&mut self) {
         let drops = &self.shared.stats.outbox.dropped;
-        let refused = std::mem::take(&mut self.refused);
-        // Until something succeeds, the error stays the reason for which items wait and expire.
-        self.refused.set_reason(refused.reason().to_owned());
+        let refused = self.refused.take();
         // From the last to the first, as each goes before all that is unsent.
         for (item, fate) in refused.release().into_iter().rev() {
             let reason = match (fate, &item) {

@@ -6,6 +6,7 @@
 //! | [`Pace::Open`] | unsent items, then the outbox, in order, up to [`BATCH_BYTES_MAX`] a batch |
 //! | [`Pace::Careful`] | the same, one item at a time, each after the answer to the one before |
 //! | [`Pace::Rephrase`], [`Pace::Paused`] | nothing until all answers are in; then the refused items |
+//! | paused as a cluster does not serve the keys of commands | events meanwhile: a [`Pass`] |
 //! | a counter or a kept event brought a script | nothing before its answer |
 //! | a reader waits in the outbox | all commands in order, past the publishes: a [`Pass`] |
 //! | held after a lost connection | nothing, but all commands if a reader waits |
@@ -72,6 +73,8 @@ enum Purpose {
     },
     /// Write items queued before the settings changed.
     Drain,
+    /// Write every event, as a cluster does not serve the keys of the refused commands.
+    Events,
 }
 
 impl Backlog<'_> {
@@ -143,6 +146,9 @@ impl Backlog<'_> {
                 // The game thread waits for a reader: it had better learn at once that Redis is busy.
                 if self.shared.outbox.has_reader() {
                     self.refuse_readers();
+                }
+                if at.now < until && self.refused.lets_events_pass() && !self.is_full() {
+                    return Some(self.start(Purpose::Events, at));
                 }
                 if !self.in_flight.is_empty() || at.now < until {
                     return Some(Step::Wait(at.poll));
@@ -238,7 +244,8 @@ impl Backlog<'_> {
             let purpose = pass.purpose;
             let Some(item) = self.unsent.pop_front() else { break };
             // A pass for readers leaves the publishes alone, the expired ones too.
-            let age_max = if purpose == Purpose::Drain { self.event_age_max } else { Duration::MAX };
+            let is_for_readers = matches!(purpose, Purpose::Readers { .. });
+            let age_max = if is_for_readers { Duration::MAX } else { self.event_age_max };
             let Some(item) = self.keep_unless_late(item, at.now, age_max) else { continue };
             if self.may_go(&item, purpose, at) {
                 return Step::Write(item);
@@ -259,7 +266,9 @@ impl Backlog<'_> {
                 }
                 Step::Wait(Duration::ZERO)
             }
-            None => Step::Wait(Duration::ZERO),
+            // A pass that found nothing is not repeated at once.
+            Some(Pass { purpose: Purpose::Events, .. }) if at.batch_bytes == 0 => Step::Wait(at.poll),
+            Some(Pass { purpose: Purpose::Events, .. }) | None => Step::Wait(Duration::ZERO),
         }
     }
 
@@ -270,6 +279,11 @@ impl Backlog<'_> {
         }
         match purpose {
             Purpose::Readers { .. } => matches!(item, Outgoing::Run(_)),
+            Purpose::Events => {
+                let is_settled = |publish: &Publish| self.shared.settled.is_reached(publish.head().routes_version);
+                let has_room = at.batch_bytes < BATCH_BYTES_MAX;
+                has_room && matches!(item, Outgoing::Publish(publish) if is_settled(publish))
+            }
             Purpose::Drain => {
                 let one_is_out = at.batch_bytes > 0 || !self.in_flight.is_empty();
                 let is_held = self.pace.has_refused() || self.pace == Pace::Careful && one_is_out;

@@ -72,6 +72,10 @@ impl Session<'_, '_> {
     }
 }
 
+/// How long a command waits for a cluster that does not serve its key: a failover takes some 20 s, and commands for a
+/// cluster that nobody repairs must not fill the outbox.
+const KEYS_AWAY_MAX: Duration = Duration::from_secs(60);
+
 /// As [`Session::match_answers`], on this line.
 pub(super) fn match_all(
     shared: &Shared,
@@ -253,7 +257,12 @@ fn refused(backlog: &mut Backlog<'_>, item: Outgoing, error: &ErrorReply) -> Res
         backlog.refuse(item, error);
         return Ok(());
     }
-    backlog.put_off(item, error, Some(REFUSED_RETRY));
+    match item {
+        Outgoing::Run(run) if error.is_about_keys() && run.queued.elapsed() >= KEYS_AWAY_MAX => {
+            backlog.lose_for_node(run, &format!("redis: {error}"));
+        }
+        item => backlog.put_off(item, error, Some(REFUSED_RETRY)),
+    }
     keep_connection(error)
 }
 

@@ -85,7 +85,7 @@ impl Session<'_, '_> {
         }
         let line = self.backlog.line_of(&run);
         if let Err(reason) = self.prepare(line) {
-            return self.lose_for_node(run, &reason);
+            return self.backlog.lose_for_node(run, &reason);
         }
         let is_asking = run.asked_at.take().is_some();
         // Each step of the search for a leaderboard is a command of its own, and none of them is a repeat.

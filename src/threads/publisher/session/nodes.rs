@@ -101,14 +101,6 @@ impl Session<'_, '_> {
         }
     }
 
-    /// A command for a node that cannot be reached is lost. Other nodes, and events, do not wait for that node.
-    pub(super) fn lose_for_node(&mut self, run: Box<Run>, reason: &str) {
-        let drops = &self.shared.stats.outbox.dropped;
-        // An earlier attempt may have reached the node.
-        let counter = if run.number_in_doubt().is_some() { &drops.unknown } else { &drops.redis };
-        self.backlog.lose(Outgoing::Run(run), counter, reason);
-    }
-
     /// Writes the batches of all nodes.
     pub(super) fn write_nodes(&mut self) -> Result<(), End> {
         for node in &mut self.nodes {

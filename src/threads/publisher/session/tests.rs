@@ -306,6 +306,92 @@ fn a_connection_drains_after_the_settings_changed() {
     });
 }
 
+/// A cluster that does not serve a key holds up the commands for a while, and no event.
+#[test]
+fn events_go_past_commands_whose_keys_a_cluster_does_not_serve() {
+    for error in ["CLUSTERDOWN The cluster is down", "TRYAGAIN Multiple keys request during rehashing of slot"] {
+        with_session(|session| {
+            let shared = Arc::clone(session.shared);
+            let outbox = &shared.outbox;
+            outbox.push(incr("n", 0)).unwrap();
+            session.gather();
+            assert_eq!(names(session), ["EVAL"]);
+            publish(outbox, "c", b"1").unwrap();
+            outbox.push(set(ReplyTo::Nobody)).unwrap();
+            publish(outbox, "c", b"2").unwrap();
+            answer(session, format!("-{error}\r\n").as_bytes());
+            session.gather();
+            assert_eq!(names(session), ["PUBLISH", "PUBLISH"]);
+            answer(session, b":1\r\n:1\r\n");
+            session.gather();
+            assert_eq!(names(session), Vec::<String>::new());
+            // The commands keep their order. One that waited too long is lost.
+            let late = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+            let next = |session: &mut Session<'_, '_>| {
+                let at = Moment {
+                    now: Instant::now() + REFUSED_RETRY,
+                    batch_bytes: 0,
+                    poll: Duration::ZERO,
+                    heartbeat: late,
+                };
+                match session.backlog.next(&at) {
+                    Step::Write(Outgoing::Run(run)) => run,
+                    _ => panic!("no command"),
+                }
+            };
+            let mut run = next(session);
+            run.queued = late;
+            session.encode(Outgoing::Run(run));
+            assert_eq!(names(session), ["EVAL"]);
+            answer(session, format!("-{error}\r\n").as_bytes());
+            assert_eq!(shared.stats.outbox.dropped.redis.get(), 1);
+            session.gather();
+            assert_eq!(names(session), ["SET"]);
+            answer(session, b"+OK\r\n");
+            assert_eq!(outbox.waiting(), 0);
+        });
+    }
+}
+
+/// An item that ends every connection it is sent on is given up, and those behind it are not.
+#[test]
+fn an_item_that_ends_connections_is_given_up() {
+    with_session(|session| {
+        let shared = Arc::clone(session.shared);
+        let outbox = &shared.outbox;
+        let unknown = || shared.stats.outbox.dropped.unknown.get();
+        outbox.push(incr("n", 0)).unwrap();
+        outbox.push(set(ReplyTo::Nobody)).unwrap();
+        for lost in [0, 0, 0, 0, 1] {
+            session.gather();
+            assert_eq!(names(session), ["EVAL"]);
+            session.backlog.connection_ended();
+            session.backlog.scripts().connected();
+            assert_eq!(unknown(), lost);
+        }
+        // A later one is not the first without an answer.
+        outbox.push(set(ReplyTo::Nobody)).unwrap();
+        for lost in [1, 1, 1, 1, 2] {
+            session.gather();
+            assert_eq!(names(session).first().map(String::as_str), Some("SET"));
+            session.backlog.connection_ended();
+            assert_eq!(unknown(), lost);
+        }
+        assert_eq!(session.backlog.unsent(), 1);
+        session.gather();
+        assert_eq!(names(session), ["SET"]);
+        answer(session, b"+OK\r\n");
+        publish(outbox, "c", b"1").unwrap();
+        for lost in [2, 2, 2, 2, 3] {
+            session.gather();
+            assert_eq!(names(session), ["PUBLISH"]);
+            session.backlog.connection_ended();
+            assert_eq!(unknown(), lost);
+        }
+        assert_eq!(outbox.waiting(), 0);
+    });
+}
+
 // ---- scripts and leases ---------------------------------------------------------------------------------------------
 
 fn limits(session: &Session<'_, '_>) -> Vec<String> {

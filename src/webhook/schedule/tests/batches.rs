@@ -109,7 +109,7 @@ fn only_equal_requests_of_one_hook_share_a_batch() {
     }
     clocked.pass(2.0);
     assert_eq!(clocked.batch(), [5]);
-    // Another hook for the same URL has batches of its own, and shares the pauses.
+    // Another hook for the same URL has batches of its own, and shares the rate limit.
     clocked.batched(Kind { hook: "other", ..KIND });
     clocked.pass(2.0);
     assert_eq!(clocked.next(), Some((1, 6)));
@@ -123,6 +123,9 @@ fn only_equal_requests_of_one_hook_share_a_batch() {
         clocked.schedule.destinations[at].closed = Some("why".to_owned());
     }
     clocked.schedule.reopen(&PostAddress::http(&url.reveal(), &url.to_string(), false));
+    // The rate limit goes on.
+    assert_eq!(clocked.next(), None);
+    clocked.pass(10.0);
     assert!(clocked.next().is_some() && clocked.next().is_some());
     clocked.check();
 }
