@@ -54,9 +54,6 @@ pub struct Condition {
     pub(crate) callback: CallbackRef,
     /// Progress of the event's Lua value, if an earlier tick began to build it.
     pub(crate) build: Option<Box<Build>>,
-    /// The value took too long to build, so the function gets the payload as text. The actions still use the event's
-    /// own payload.
-    pub(super) is_text: bool,
 }
 
 /// An event for one listener.

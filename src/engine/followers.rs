@@ -63,8 +63,8 @@ pub(super) struct Followers {
     turn: u64,
     parked: Option<Parked>,
     tickets: Ticket,
-    /// Topics whose followers ended, and whose routes do not say so yet.
-    ended: Vec<Arc<Topic>>,
+    /// Topics whose listeners, hooks or followers changed since [`Followers::follow`].
+    touched: Vec<Arc<Topic>>,
     config: Option<Arc<Config>>,
     known_places: KnownPlaces,
 }
@@ -99,21 +99,46 @@ impl Followers {
         };
         if let Some(follower) = self.list.get_mut(&number) {
             follower.generation = generation;
+            // Its route may be a new one, which `follow` looks at.
+            follower.reports_gaps = false;
         }
         self.known_places.read(&shared.data.join(FOLDER));
         shared.inbox.raise_attention();
         Some(number)
     }
 
-    /// Brings the routes to the state in which topics report gaps themselves. True if a route may have changed.
-    pub(super) fn follow(&mut self, listeners: &Listeners, routes: &mut Routes) -> bool {
-        let mut has_changed = !self.ended.is_empty();
-        for topic in std::mem::take(&mut self.ended) {
-            routes.recovers(&topic, false);
+    /// The listeners or hooks of this topic changed.
+    pub(super) fn touch(&mut self, topic: &Arc<Topic>) {
+        // Without followers no route reports gaps.
+        if !self.is_empty() {
+            self.touched.push(Arc::clone(topic));
         }
-        for follower in self.list.values_mut() {
-            let reports_gaps = routes.recovers(&follower.topic, listeners.all_follow(&follower.topic));
-            has_changed |= std::mem::replace(&mut follower.reports_gaps, reports_gaps) != reports_gaps;
+    }
+
+    /// The listeners of this channel changed.
+    pub(super) fn touch_channel(&mut self, channel: &[u8]) {
+        if !self.is_empty() {
+            self.touched.push(Arc::new(Topic::new(channel)));
+        }
+    }
+
+    /// The listeners or routes of all topics changed.
+    pub(super) fn touch_all(&mut self) {
+        self.touched.extend(self.list.iter().map(|(_, follower)| Arc::clone(&follower.topic)));
+    }
+
+    /// Brings the routes of the touched topics to the state in which they report gaps themselves. True if one may have
+    /// changed.
+    pub(super) fn follow(&mut self, listeners: &Listeners, routes: &mut Routes) -> bool {
+        let mut has_changed = false;
+        for topic in std::mem::take(&mut self.touched) {
+            let (before, reports_gaps) = routes.recovers(&topic, listeners.all_follow(&topic));
+            has_changed |= before != reports_gaps;
+            // Mostly nobody follows the topic, and looking at all followers for it would cost more than all else.
+            if before || reports_gaps {
+                let of_topic = self.list.values_mut().filter(|follower| follower.topic == topic);
+                of_topic.for_each(|follower| follower.reports_gaps = reports_gaps);
+            }
         }
         has_changed
     }
@@ -159,13 +184,14 @@ impl Followers {
         }
         if let Some(follower) = self.list.remove(&number) {
             self.ledger.forget(false, &follower.name);
-            self.ended.push(follower.topic);
+            self.touched.push(follower.topic);
         }
     }
 
     /// The Lua state ends: places are saved, and what was read and not delivered is read again.
     pub(super) fn detach(&mut self, shared: &Shared) {
         self.parked = None;
+        self.touch_all();
         let unsaved = self.list.iter().filter_map(|(number, follower)| Some((*number, follower.unsaved()?)));
         let unsaved: Vec<(u64, StreamId)> = unsaved.collect();
         unsaved.into_iter().for_each(|(number, place)| self.save(number, place, shared, Instant::now()));
@@ -348,4 +374,57 @@ fn place_key(config: &Config, follower: &Follower) -> Vec<u8> {
     let channel = follower.topic.name();
     let head = format!("{}rt:place:{}:{}:", config.prefix, config.server, channel.len());
     [head.as_bytes(), channel, b":", &follower.id].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::call::CallbackRef;
+    use crate::hooks::trie::VISITED;
+    use crate::stats::Stats;
+
+    /// Steps on the topic `t0` of the first follower: what a script does, and whether its listeners report gaps then.
+    #[test]
+    fn registrations_look_at_the_followers_of_their_own_topic_only() {
+        let folder = std::env::temp_dir().join("realtime-followers-none");
+        let shared = Shared::new(Config::defaults("box", 1), folder, Arc::new(Stats::default()), Arc::default());
+        for others in [0, FOLLOWERS_MAX - 1] {
+            let (mut followers, mut listeners) = (Followers::default(), Listeners::default());
+            let mut routes = Routes::new("p:");
+            let mut follow = |followers: &mut Followers, listeners: &mut Listeners, channel: &str| {
+                listeners.take_changes().iter().for_each(|(topic, wanted)| routes.listen(topic, *wanted));
+                followers.touch_channel(channel.as_bytes());
+                VISITED.set(0);
+                followers.follow(listeners, &mut routes);
+                assert!(VISITED.get() <= 2, "{} routes looked at", VISITED.get());
+                let reports = routes.get(false, b"p:t0").is_some_and(|route| route.recovers);
+                assert!(followers.list.iter().all(|(number, known)| *number > 1 || known.reports_gaps == reports));
+                reports
+            };
+            let on = |followers: &mut Followers, listeners: &mut Listeners, channel: &str| {
+                let number = followers.add(channel.as_bytes(), b"x", 1, &shared).unwrap();
+                listeners.add(channel.as_bytes(), Some(b"x"), CallbackRef(1), false);
+                listeners.set_follower(channel.as_bytes(), b"x", number);
+            };
+            for number in 0..=others {
+                on(&mut followers, &mut listeners, &format!("t{number}"));
+                assert!(follow(&mut followers, &mut listeners, &format!("t{number}")));
+            }
+            listeners.add(b"plain", None, CallbackRef(2), false);
+            assert!(follow(&mut followers, &mut listeners, "plain"));
+            // A listener without `missed` beside it, which goes again.
+            listeners.add(b"t0", Some(b"y"), CallbackRef(3), false);
+            assert!(!follow(&mut followers, &mut listeners, "t0"));
+            listeners.remove(b"t0", Some(b"y"));
+            assert!(follow(&mut followers, &mut listeners, "t0"));
+            // All go, and one without `missed` comes before the other comes again.
+            listeners.remove(b"t0", None);
+            followers.touch_channel(b"t0");
+            listeners.add(b"t0", Some(b"y"), CallbackRef(4), false);
+            on(&mut followers, &mut listeners, "t0");
+            assert!(!follow(&mut followers, &mut listeners, "t0"));
+            followers.detach(&shared);
+            assert_eq!(followers.touched.len(), others + 1);
+        }
+    }
 }

@@ -35,7 +35,7 @@ impl Gathering {
                 break (gather, function);
             }
             // Building values can run a script's `__gc`, and that can remove the aggregator in the middle of a Call.
-            shared.collector.drop_taken(&gather.due);
+            shared.collector.drop_taken(gather.due);
             self.orphans.extend(gather.array);
         };
         if let (Some(array), true) = (gather.array, gather.filled >= gather.len()) {
@@ -63,8 +63,9 @@ impl Gathering {
     /// An aggregator was removed: drops its window. Returns the window's array, to be released.
     pub(crate) fn drop_of(&mut self, shared: &Shared, aggregator: &Aggregator) -> Option<CallbackRef> {
         let gather = self.under_way.take_if(|gather| std::ptr::eq(gather.aggregator(), aggregator))?;
-        shared.collector.drop_taken(&gather.due);
-        gather.array
+        let array = gather.array;
+        shared.collector.drop_taken(gather.due);
+        array
     }
 
     /// The arrays of windows whose aggregators were removed during a Call, to be released.

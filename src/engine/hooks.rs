@@ -67,7 +67,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::engine::registrations::Origin;
+    use crate::engine::registrations::{Change, Origin};
 
     fn counter(key: &str) -> Value {
         json!({ "type": "counter", "key": key })
@@ -172,6 +172,47 @@ mod tests {
         assert_eq!((ids(&hooks), hooks.drop_kept(1).len()), (vec!["x".to_owned()], 0));
     }
 
+    /// A file that added a full set is loaded again and adds one hook. No old one acts any more, and they are dropped in
+    /// slices, which copy nothing in the routes.
+    #[test]
+    fn the_hooks_of_a_file_that_is_loaded_again_are_dropped_in_slices() {
+        use crate::hooks::routes::Routes;
+        use crate::hooks::trie::COPIED;
+        const COUNT: usize = 4000;
+        const STEP: usize = 128;
+        let mut hooks = Registrations::hooks();
+        let origin = |load| Origin { file: "x.lua".into(), load, newest_load: load, ..Origin::default() };
+        let add = |hooks: &mut Registrations, key: usize, load| {
+            hooks.add_spec(b"a", None, &counter(&key.to_string()), None, &origin(load)).unwrap();
+        };
+        let mut routes = Routes::new("");
+        let mut follow = |hooks: &mut Registrations| {
+            let snapshot = routes.clone();
+            COPIED.set(0);
+            for Change { before, after } in hooks.take_changes() {
+                routes.replace_hook(before.as_ref().map(hook), after.as_ref().map(hook));
+            }
+            drop(snapshot);
+            (routes.get(false, b"a").map_or(0, |route| route.hooks.len()), COPIED.get())
+        };
+        (0..COUNT).for_each(|key| add(&mut hooks, key, 1));
+        follow(&mut hooks);
+        assert_eq!(hooks.suspend(&origin(2)), COUNT);
+        add(&mut hooks, 0, 2);
+        assert_eq!(follow(&mut hooks).0, 1);
+        for left in (0..COUNT - 1).rev().step_by(STEP) {
+            assert_eq!(hooks.end_runs(STEP).len(), STEP.min(left + 1));
+            assert_eq!((follow(&mut hooks), hooks.len(), hooks.suspends_any()), ((1, 0), 1, left + 1 > STEP));
+        }
+        // Loaded again and again before they are dropped: not more than a full set stays.
+        for load in 3..6 {
+            (0..COUNT).for_each(|key| add(&mut hooks, key * load as usize, load));
+            hooks.suspend(&origin(load + 1));
+            hooks.end_runs(1);
+        }
+        assert!(hooks.end_runs(usize::MAX).len() <= HOOKS.max);
+    }
+
     /// Each row is one `AddHook` without an id on one channel, and then the numbers of the functions whose hooks are
     /// registered afterwards; 0 stands for a hook without a function.
     #[test]
@@ -186,7 +227,7 @@ mod tests {
             let tick: u32 = tick.parse().unwrap();
             if tick != tick_before {
                 tick_before = tick;
-                hooks.end_runs();
+                hooks.end_runs(9);
             }
             let number = |word: &str| word.parse::<u64>().unwrap();
             let (function, line) = (number(function), u32::try_from(number(line)).unwrap());
@@ -222,7 +263,7 @@ mod tests {
             (1..count).for_each(|function| add(&mut hooks, 1, function, 5));
             let began = std::time::Instant::now();
             for tick in 1..3 {
-                hooks.end_runs();
+                hooks.end_runs(0);
                 (0..count).for_each(|function| add(&mut hooks, 0, count * tick + function, 7 + function as u32 % 2));
             }
             assert_eq!(hooks.len(), count as usize * 2 - 1);
@@ -250,7 +291,7 @@ mod tests {
         assert_eq!(add(&mut hooks, b"c", "y.lua", 2) + add(&mut hooks, b"d", "", 0), 0, "of others");
         assert_eq!((add(&mut hooks, b"e", "x.lua", 3), channels(&hooks)), (2, b"cde".to_vec()));
         assert_eq!((add(&mut hooks, b"b", "x.lua", 3), channels(&hooks)), (0, b"cdeb".to_vec()));
-        assert_eq!((hooks.end_runs().len(), channels(&hooks)), (1, b"cdeb".to_vec()));
+        assert_eq!((hooks.end_runs(9).len(), channels(&hooks)), (1, b"cdeb".to_vec()));
     }
 
     /// Fingerprints name the leases of a fleet, so they must not depend on anything that differs between servers.
@@ -295,8 +336,8 @@ mod tests {
         let known = |one: &Option<Registered>| one.as_ref().map(|one| Arc::as_ptr(hook(one)));
         let seen: Vec<_> = changes.iter().map(|change| (known(&change.before), known(&change.after))).collect();
         let [first, second, new] = [&stays, &goes, &again].map(|hook| Some(Arc::as_ptr(hook)));
-        assert_eq!(seen, [(first, None), (second, None), (None, new)]);
-        let gone = hooks.end_runs();
+        assert_eq!(seen, [(second, None), (first, None), (None, new)]);
+        let gone = hooks.end_runs(9);
         assert!(gone.len() == 1 && Arc::ptr_eq(hook(&gone[0].0), &goes) && hooks.take_changes().is_empty());
         assert_eq!(hooks.len(), 1);
     }

@@ -37,6 +37,7 @@ use crate::engine::patience::Patience;
 use crate::engine::pending::Pending;
 use crate::engine::pump::Pump;
 use crate::engine::registrations::{Origin, Registered, Registrations};
+use crate::engine::report::LoadedAgain;
 use crate::event::identity::{Numbering, UnixClock};
 use crate::event::notice::Notice;
 use crate::hooks::lease::Turn;
@@ -90,8 +91,8 @@ pub(crate) use flush::Flush;
 pub(crate) use refusal::{Refusal, fits};
 pub(crate) use register::Select;
 
-/// Registrations of each kind that one tick drops at most after a map change. Each costs copies in the routes, as the
-/// other threads share them, and a few microseconds.
+/// Registrations of each kind that one tick drops at most, after a map change or after a file was loaded again. Each costs
+/// copies in the routes, as the other threads share them, and a few microseconds.
 const DROPPED_PER_TICK: usize = 128;
 
 /// Everything that the game thread owns.
@@ -110,8 +111,7 @@ pub struct Engine {
     /// The newest load of each script file, and the origin of the next registration.
     loads: Loads,
     origin: Origin,
-    /// The files that were loaded again since the last tick, each with the number of registrations that were suspended.
-    loaded_again: Vec<(Arc<str>, usize)>,
+    loaded_again: LoadedAgain,
     /// The current routes. The other threads have a snapshot, of the version `routes_version`.
     routes: Routes,
     routes_version: u64,
@@ -151,7 +151,7 @@ impl Engine {
             grace: Grace::default(),
             loads: Loads::default(),
             origin: Origin::default(),
-            loaded_again: Vec::new(),
+            loaded_again: LoadedAgain::default(),
             routes: Routes::new(&config.prefix),
             routes_version: 0,
             routes_changed: false,
@@ -207,7 +207,7 @@ impl Engine {
         self.generation = 0;
         self.has_old_keeps = self.shared.keeps.is_used();
         self.grace.restart();
-        let mut callbacks = self.end_loads();
+        let mut callbacks = self.end_loads(usize::MAX);
         callbacks.extend(self.pump.interrupt(&self.shared));
         self.pump.followers.detach(&self.shared);
         callbacks.append(&mut self.listeners.detach());
@@ -243,7 +243,7 @@ impl Engine {
     pub fn begin_tick(&mut self, now: Instant) -> (Instant, Vec<CallbackRef>) {
         self.pump.begin(&self.shared, now, self.config.tick_budget);
         // The tick runs outside every file, so no file is still being loaded.
-        let mut released = self.end_loads();
+        let mut released = self.end_loads(DROPPED_PER_TICK);
         released.append(&mut self.pump.take_orphans());
         self.grace.begin(now);
         let (mut gone, mut lost) = (Vec::new(), 0);

@@ -27,13 +27,12 @@ use crate::engine::listeners::Listener;
 use crate::engine::pending::Pending;
 use crate::engine::registrations::Registrations;
 use crate::event::notice::Notice;
-use crate::event::payload;
 use crate::hooks::aggregator::Aggregator;
 use crate::stats::{Counter, Histogram};
 use crate::threads::actions::collector::Due;
-use crate::threads::actions::dispatch;
+use crate::threads::actions::queue::ActionsFull;
 use crate::threads::shared::Shared;
-use crate::threads::subscriber::inbox::{Inbound, Purpose, Undecided};
+use crate::threads::subscriber::inbox::{Inbound, Purpose};
 
 /// The pause between two reports of dropped events (the game hook `RealtimeOverflow`): a full inbox drops thousands of
 /// events, and one report covers all of them.
@@ -251,7 +250,7 @@ impl Pump {
             let Current { event, purpose, after, until, build, is_text } = current;
             if let Purpose::Condition(undecided) = purpose {
                 if let Some(callback) = hooks.condition(&undecided.hook) {
-                    return Some(Call::Condition(Condition { event, undecided, callback, build, is_text }));
+                    return Some(Call::Condition(Condition { event, undecided, callback, build }));
                 }
                 let purpose = Purpose::Condition(undecided);
                 self.aside.keep(of, Current { event, purpose, after, until, build, is_text });
@@ -322,22 +321,14 @@ impl Pump {
             Call::Notice(_) => self.complete_once(&shared.stats.notices.delivered, shared, outcome),
             Call::Answer(_) => self.complete_once(&shared.stats.replies.delivered, shared, outcome),
             Call::Gather(gather) => self.complete_gather(shared, gather, outcome),
-            Call::Aggregate(aggregate) => self.complete_sum(shared, &aggregate, outcome),
+            Call::Aggregate(aggregate) => self.complete_sum(shared, aggregate, outcome),
             Call::Condition(condition) => {
                 self.complete_once(&shared.stats.inbox.delivered, shared, outcome);
                 shared.stats.conditions.add(1);
                 match outcome {
                     Outcome::Holds(true) => {
-                        let Undecided { hook, scopes, text } = &*condition.undecided;
-                        let mut decoded = Vec::new();
-                        // The event carries text then, but the actions need the fields of the payload.
-                        let tape = if condition.is_text {
-                            payload::decode(text.payload(), &mut decoded);
-                            &decoded
-                        } else {
-                            condition.event.tape()
-                        };
-                        dispatch::perform(shared, hook, *scopes, text, tape);
+                        let hook = Arc::clone(&condition.undecided.hook.id);
+                        report_refused(shared, hook, "conditional", shared.actions.agreed(condition.undecided));
                     }
                     Outcome::Failed => shared.stats.condition_errors.add(1),
                     _ => {}
@@ -371,9 +362,13 @@ impl Pump {
                 let current = Current { event, purpose, after, until: Some(until), build, is_text: false };
                 self.set_current(shared, current, text);
             }
-            Call::Condition(Condition { event, undecided, build, is_text, .. }) => {
+            Call::Condition(Condition { event, undecided, build, .. }) => {
                 let purpose = Purpose::Condition(undecided);
-                self.set_current(shared, Current { event, purpose, after: 0, until: None, build, is_text }, text);
+                self.set_current(
+                    shared,
+                    Current { event, purpose, after: 0, until: None, build, is_text: false },
+                    text,
+                );
             }
             Call::Answer(mut answered) => {
                 if let Some(reason) = text {
@@ -436,24 +431,31 @@ impl Pump {
         match outcome {
             Outcome::Gathered(array) => self.gathering.gathered(gather, *array),
             // Lua had no memory for the array: this window is lost, and the next one goes on.
-            _ => shared.stats.aggregates.dropped.no_memory.add(gather.len() as u64),
+            _ => {
+                shared.stats.aggregates.dropped.no_memory.add(gather.len() as u64);
+                shared.collector.free(vec![gather.due.window]);
+            }
         }
     }
 
     /// The end of an aggregator's function: its sum goes to the aggregator's actions.
-    fn complete_sum(&mut self, shared: &Shared, aggregate: &Aggregate, outcome: &Outcome) {
+    fn complete_sum(&mut self, shared: &Shared, aggregate: Aggregate, outcome: &Outcome) {
         self.out = None;
-        let Due { aggregator, window } = &aggregate.due;
+        let Due { aggregator, window } = aggregate.due;
         shared.stats.aggregates.delivered.add(window.len() as u64);
         shared.stats.windows.add(1);
         match outcome {
-            Outcome::Sum(payload) => dispatch::perform_sum(shared, aggregator, payload, window.ended().unix_ms),
+            Outcome::Sum(payload) => {
+                let queued = shared.actions.sum(&aggregator, payload, window.ended().unix_ms);
+                report_refused(shared, Arc::clone(&aggregator.id), "aggregate", queued);
+            }
             Outcome::Failed => {
                 shared.stats.call_errors.add(1);
                 shared.stats.aggregate_errors.add(1);
             }
             _ => {}
         }
+        shared.collector.free(vec![window]);
     }
 
     /// The Lua state ends. An event that some listeners have got is done: the same scripts listen again in the next
@@ -498,6 +500,14 @@ impl Pump {
     /// The time from each event's arrival on the socket to its turn: mostly the wait for the tick.
     pub(crate) fn waits(&self) -> &Histogram {
         &self.waits
+    }
+}
+
+/// Reports that `rt-actions` had no room for the actions of a hook or an aggregator; the queue has counted it.
+fn report_refused(shared: &Shared, hook: Arc<[u8]>, kind: &'static str, queued: Result<(), ActionsFull>) {
+    if let Err(ActionsFull { waiting }) = queued {
+        let reason = format!("queue_full: {waiting} events wait for their hooks");
+        shared.notices.push(Notice::ActionFailed { hook, kind, reason });
     }
 }
 
@@ -732,6 +742,51 @@ mod tests {
         let window = windows.take_oldest().unwrap();
         drop(windows);
         Due { aggregator, window }
+    }
+
+    /// A condition that holds, and a sum: their actions are not made on the game thread, which frees no window either.
+    #[test]
+    fn actions_after_a_function_are_left_to_their_thread() {
+        use crate::hooks::hook::Scopes;
+        use crate::threads::actions::dispatch::{Occasion, act};
+        let mut server = Server::new();
+        let condition = serde_json::json!({ "\u{0}function": "x.lua" });
+        let actions = serde_json::json!([{ "type": "file", "path": "x.log" }]);
+        let spec = serde_json::json!({ "type": "conditional", "condition": condition, "actions": actions });
+        let origin = crate::engine::registrations::Origin::default();
+        let added = server.hooks.add_spec(b"a", None, &spec, Some(CallbackRef(8)), &origin).unwrap();
+        let run = |server: &mut Server| {
+            let text = Arc::new(crate::event::EventText::new(b"a", &[b"{}"], 0));
+            let arrival = Arrival { at: server.start, unix_ms: 0, own_boot: 0 };
+            let mut tape = Vec::new();
+            crate::event::payload::decode(b"{}", &mut tape);
+            let occasion = Occasion { text: &text, tape: &tape, raw: false, arrival };
+            act(&server.shared, added.item.hook().unwrap(), Scopes::BOTH, occasion);
+            let due = due(server);
+            server.shared.collector.put_back(due);
+            server.pump.begin(&server.shared, server.start, Duration::from_secs(1));
+            let mut reports = 0;
+            while let Some(call) = server.next(server.start) {
+                reports += i32::from(matches!(call, Call::Notice(_)));
+                let outcome = match &call {
+                    Call::Condition(_) => Outcome::Holds(true),
+                    Call::Gather(_) => Outcome::Gathered(CallbackRef(5)),
+                    Call::Aggregate(_) => Outcome::Sum(b"{}".to_vec()),
+                    _ => Outcome::Done,
+                };
+                server.pump.complete(&server.shared, call, outcome);
+            }
+            let Shared { stats, files, actions, .. } = &server.shared;
+            let dropped = stats.actions.dropped.queue_full.get();
+            (actions.waiting(), stats.actions.offered.get(), files.waiting(), dropped, reports)
+        };
+        // Two events and a window whose memory is to be freed.
+        assert_eq!(run(&mut server), (3, 2, 0, 0, 0));
+        // Without room they are counted, and scripts hear of it.
+        while let Ok(place) = server.shared.actions.reserve(1) {
+            std::mem::forget(place);
+        }
+        assert_eq!(run(&mut server), (4, 5, 0, 3, 2));
     }
 
     /// Building the Lua values of its events runs a script's `__gc`, which removes the aggregator.

@@ -13,7 +13,7 @@ use crate::engine::followers::FOLLOWERS_MAX;
 use crate::engine::hooks::webhooks;
 use crate::engine::matched::ByChannel;
 use crate::engine::registrations::{Added, Origin, Registered, Registrations, Removed};
-use crate::engine::{Engine, Refusal, fits, report};
+use crate::engine::{Engine, Refusal, fits};
 use crate::event::fingerprint::Fingerprint;
 use crate::event::topic::Topic;
 use crate::hooks::request::Webhook;
@@ -42,6 +42,7 @@ impl Engine {
     ) -> Result<(Arc<[u8]>, Option<CallbackRef>), Refusal> {
         self.admit_names(channel, id)?;
         let registered = self.listeners.add(channel, id, callback, wants_meta);
+        self.pump.followers.touch_channel(channel);
         self.follow();
         Ok(registered)
     }
@@ -71,6 +72,7 @@ impl Engine {
         };
         let registered = self.listeners.add(channel, Some(id), callback, wants_meta);
         self.listeners.set_follower(channel, id, follower);
+        self.pump.followers.touch_channel(channel);
         self.follow();
         Ok(registered)
     }
@@ -78,6 +80,7 @@ impl Engine {
     /// Removes the listener of this id, or all listeners of the channel. Returns their callbacks, to be released.
     pub fn off(&mut self, channel: &[u8], id: Option<&[u8]>) -> Vec<CallbackRef> {
         let removed = self.listeners.remove(channel, id);
+        self.pump.followers.touch_channel(channel);
         self.follow();
         removed
     }
@@ -218,21 +221,28 @@ impl Engine {
         origin
     }
 
-    /// Adds to the number of suspended registrations of a file, for the log line at the next tick.
+    /// Adds to the number of suspended registrations of a file, for the log line when the others are gone.
     fn note_loaded_again(&mut self, origin: &Origin, suspended: usize) {
-        match self.loaded_again.last_mut() {
+        let files = &mut self.loaded_again.files;
+        match files.last_mut() {
             _ if suspended == 0 => {}
             Some((file, count)) if *file == origin.file => *count += suspended,
-            _ => self.loaded_again.push((Arc::clone(&origin.file), suspended)),
+            _ => files.push((Arc::clone(&origin.file), suspended)),
         }
     }
 
-    /// No file is being loaded any more: drops the registrations that were suspended and not added again. Returns their
-    /// Lua values, to be released.
-    pub(super) fn end_loads(&mut self) -> Vec<CallbackRef> {
-        let mut gone = self.hooks.end_runs();
-        gone.append(&mut self.aggregators.end_runs());
-        report::say_loaded_again(&std::mem::take(&mut self.loaded_again), &gone);
+    /// No file is being loaded any more: drops registrations that were suspended and not added again, `count` of each
+    /// kind at most. Returns their Lua values, to be released.
+    pub(super) fn end_loads(&mut self, count: usize) -> Vec<CallbackRef> {
+        let mut gone = self.hooks.end_runs(count);
+        gone.append(&mut self.aggregators.end_runs(count));
+        self.loaded_again.lost(&gone);
+        if self.hooks.suspends_any() || self.aggregators.suspends_any() {
+            // Without attention there is no next tick, which drops further ones.
+            self.shared.inbox.raise_attention();
+        } else {
+            std::mem::take(&mut self.loaded_again).say();
+        }
         self.forget_all(gone, true)
     }
 
@@ -241,20 +251,25 @@ impl Engine {
     /// Applies the changes of listeners, hooks and aggregators to the routes.
     pub(super) fn follow(&mut self) {
         let Engine { routes, matched, .. } = self;
+        let followers = &mut self.pump.followers;
         let (topics, mut changes) = (self.listeners.take_changes(), self.hooks.take_changes());
         changes.append(&mut self.aggregators.take_changes());
         if topics.is_empty() && changes.is_empty() {
-            self.routes_changed |= self.pump.followers.follow(&self.listeners, routes);
+            self.routes_changed |= followers.follow(&self.listeners, routes);
             return;
         }
         for (topic, wanted) in topics {
             routes.listen(&topic, wanted);
+            followers.touch(&topic);
         }
         for change in changes {
-            change.topic().into_iter().for_each(|topic| matched.changed(topic));
+            if let Some(topic) = change.topic() {
+                matched.changed(topic);
+                followers.touch(topic);
+            }
             replace(routes, change.before.as_ref(), change.after.as_ref());
         }
-        self.pump.followers.follow(&self.listeners, routes);
+        followers.follow(&self.listeners, routes);
         (self.routes_changed, self.pump.aside.is_stale) = (true, true);
         self.shared.inbox.raise_attention();
     }
@@ -266,6 +281,7 @@ impl Engine {
         self.listeners.wanted().for_each(|topic| self.routes.listen(&topic, true));
         let all = self.hooks.all().chain(self.aggregators.all());
         all.for_each(|item| replace(&mut self.routes, None, Some(item)));
+        self.pump.followers.touch_all();
         self.pump.followers.follow(&self.listeners, &mut self.routes);
         (self.matched, self.routes_changed) = (ByChannel::default(), true);
     }

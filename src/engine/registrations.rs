@@ -20,7 +20,7 @@
 //! fingerprint as id. That covers the channel, the specification, the file that adds the function, and the function's
 //! place among those that one run of the file adds with the same channel and specification. So the rounds of a loop
 //! stay apart, and a file that is loaded again finds its own registrations. Those that it does not add again are
-//! suspended by the first registration of the new load, and gone at the next tick.
+//! suspended by the first registration of the new load, and dropped from the next tick on, some in each tick.
 
 use std::sync::Arc;
 
@@ -480,7 +480,8 @@ impl Registrations {
 
     fn suspend_all(&mut self, serials: &[u64]) -> usize {
         let before = self.suspended;
-        for serial in serials {
+        // The newest first: each is then near the end of its route's list, and few others move up.
+        for serial in serials.iter().rev() {
             let Some(entry) = self.entries.at_mut(*serial) else { continue };
             if entry.standing != Standing::Suspended {
                 self.kept -= usize::from(entry.standing == Standing::Kept);
@@ -492,13 +493,20 @@ impl Registrations {
         self.suspended - before
     }
 
-    /// No file is being loaded any more: drops the registrations that are still suspended.
-    pub(crate) fn end_runs(&mut self) -> Vec<Removed> {
+    /// No file is being loaded any more: drops registrations that are still suspended, `count` at most; the others stay
+    /// until the next call. More than one full set of them never stays.
+    pub(crate) fn end_runs(&mut self, count: usize) -> Vec<Removed> {
         self.runs = Sorted::default();
         if self.suspended == 0 {
             return Vec::new();
         }
-        self.take(self.serials(|entry| entry.standing == Standing::Suspended))
+        let mut suspended = self.serials(|entry| entry.standing == Standing::Suspended);
+        suspended.truncate(count.max(suspended.len().saturating_sub(self.kind.max)));
+        self.take(suspended)
+    }
+
+    pub(crate) fn suspends_any(&self) -> bool {
+        self.suspended > 0
     }
 
     /// The changes since the last call, in order.

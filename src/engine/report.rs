@@ -293,23 +293,42 @@ fn destination_line(stats: &Value) -> String {
 /// Names in the log line about files that were loaded again. More do not help, and a line has to stay readable.
 const NAMES_MAX: usize = 5;
 
-/// Logs one line about the files that were loaded again in this tick: how many of their registrations were replaced,
-/// and the names of those that the files do not add any more. The names make it a warning: a hook may be lost by
-/// mistake. `files` has each file with the number of its registrations that were suspended, `gone` those of them that were
-/// removed.
-pub(super) fn say_loaded_again(files: &[(Arc<str>, usize)], gone: &[Removed]) {
-    // Only a suspension lists a file, so without files nothing was suspended and nothing is gone.
-    let Some((file, _)) = files.first() else { return };
-    let before: usize = files.iter().map(|(_, before)| before).sum();
-    let others = if files.len() > 1 { format!(" and {} other files", files.len() - 1) } else { String::new() };
-    let replaced = before.saturating_sub(gone.len());
-    let mut line = format!("`{file}`{others} loaded again; {replaced} earlier hooks and aggregators were replaced");
-    if gone.is_empty() {
-        return log::info!("{line}");
+/// The files that were loaded again, for one log line.
+#[derive(Default)]
+pub(super) struct LoadedAgain {
+    /// Each with the number of its registrations that were suspended.
+    pub(super) files: Vec<(Arc<str>, usize)>,
+    /// Those of them that were not added again: their number, and the first of them.
+    gone: usize,
+    first_gone: Vec<Registered>,
+}
+
+impl LoadedAgain {
+    /// Some of the suspended registrations were removed.
+    pub(super) fn lost(&mut self, gone: &[Removed]) {
+        self.gone += gone.len();
+        // One more than a line names tells that there are more.
+        let room = (NAMES_MAX + 1).saturating_sub(self.first_gone.len());
+        self.first_gone.extend(gone.iter().take(room).map(|(item, _)| item.clone()));
     }
-    let (count, names) = (gone.len(), names(gone.iter().map(|(item, _)| item)));
-    let _ = write!(line, ", {count} are not added any more and were removed: {names}");
-    log::warn!("{line}");
+
+    /// Logs how many registrations were replaced, and the names of those that the files do not add any more. The names
+    /// make it a warning: a hook may be lost by mistake.
+    pub(super) fn say(self) {
+        // Only a suspension lists a file, so without files nothing was suspended and nothing is gone.
+        let LoadedAgain { files, gone, first_gone } = self;
+        let Some((file, _)) = files.first() else { return };
+        let before: usize = files.iter().map(|(_, before)| before).sum();
+        let others = if files.len() > 1 { format!(" and {} other files", files.len() - 1) } else { String::new() };
+        let replaced = before.saturating_sub(gone);
+        let mut line = format!("`{file}`{others} loaded again; {replaced} earlier hooks and aggregators were replaced");
+        if gone == 0 {
+            return log::info!("{line}");
+        }
+        let names = names(first_gone.iter());
+        let _ = write!(line, ", {gone} are not added any more and were removed: {names}");
+        log::warn!("{line}");
+    }
 }
 
 /// Logs the hooks and aggregators that the new Lua state did not add again. `lost` counts the events that waited for

@@ -62,6 +62,8 @@ pub struct Window {
     events: Vec<Box<[u8]>>,
     /// The bytes that it took from the meter.
     bytes: usize,
+    /// It is summed up or dropped: its events do not count as waiting any more.
+    is_spent: bool,
     meter: Arc<Meter>,
     /// The time at which [`Windows::end_due`] ended it. For an open window, the time of its start.
     ended: Moment,
@@ -116,7 +118,7 @@ impl Meter {
 
 impl Window {
     fn new(number: i64, moment: Moment, meter: &Arc<Meter>) -> Window {
-        Window { number, events: Vec::new(), bytes: 0, meter: Arc::clone(meter), ended: moment }
+        Window { number, events: Vec::new(), bytes: 0, is_spent: false, meter: Arc::clone(meter), ended: moment }
     }
 
     /// The tapes from index `at` on. The game thread builds the Lua table in slices, so it reads in parts.
@@ -152,12 +154,25 @@ impl Window {
         }
         room
     }
+
+    /// Its events wait for nothing any more, although another thread is to free their memory.
+    fn spend(&mut self) {
+        if !std::mem::replace(&mut self.is_spent, true) {
+            self.meter.events.fetch_sub(self.events.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// A job for another thread: it frees the memory of these windows, which may have 100,000 events each.
+    pub(crate) fn free_all(mut windows: Vec<Window>) -> impl FnOnce() + Send + 'static {
+        windows.iter_mut().for_each(Window::spend);
+        move || drop(windows)
+    }
 }
 
 impl Drop for Window {
     fn drop(&mut self) {
+        self.spend();
         self.meter.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.meter.events.fetch_sub(self.events.len(), Ordering::Relaxed);
     }
 }
 
@@ -230,12 +245,10 @@ impl Windows {
         self.ended.pop_front()
     }
 
-    /// Drops every window and refuses events from now on, as the aggregator was removed. Returns the number of events
-    /// dropped.
-    pub(crate) fn remove(&mut self) -> usize {
+    /// Takes every window out and refuses events from now on, as the aggregator was removed.
+    pub(crate) fn remove(&mut self) -> impl Iterator<Item = Window> {
         self.is_removed = true;
-        let gone = std::mem::take(&mut self.ended).into_iter().chain(self.open.take());
-        gone.map(|window| window.len()).sum()
+        std::mem::take(&mut self.ended).into_iter().chain(self.open.take())
     }
 }
 

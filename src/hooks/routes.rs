@@ -145,15 +145,19 @@ impl Routes {
         self.change(topic, &mut |route| route.is_listened = wanted);
     }
 
-    /// Whether its listeners report gaps themselves. False for a topic with hooks or aggregators, which read no stream.
-    pub(crate) fn recovers(&mut self, topic: &Arc<Topic>, recovers: bool) -> bool {
-        let Some(route) = self.get(topic.is_pattern(), &topic.wire_name(&self.prefix)) else { return false };
-        let does = recovers && !route.is_acted_on();
+    /// Sets whether its listeners report gaps themselves. Returns whether they did before, and whether they do now: never
+    /// for a topic with hooks or aggregators, which read no stream.
+    pub(crate) fn recovers(&mut self, topic: &Arc<Topic>, recovers: bool) -> (bool, bool) {
+        #[cfg(test)]
+        crate::hooks::trie::VISITED.set(crate::hooks::trie::VISITED.get() + 1);
+        let wire = topic.wire_name(&self.prefix);
+        let Some(route) = self.get(topic.is_pattern(), &wire) else { return (false, false) };
+        let (did, does) = (route.recovers, recovers && !route.is_acted_on());
         // Mostly nothing changes, and looking is cheap.
-        if route.recovers != does {
+        if did != does {
             self.change(topic, &mut |route| route.recovers = does);
         }
-        does
+        (did, does)
     }
 
     /// Replaces one hook by another of the same topic. `before` is `None` for an addition, `after` for a removal.
@@ -325,7 +329,7 @@ impl Routes {
 /// Puts `after` at the position of `before`, else at the end: a hook that is added again keeps its turn. Without
 /// `after`, removes `before`.
 fn replace<T>(list: &mut Vec<Arc<T>>, before: Option<&Arc<T>>, after: Option<&Arc<T>>) {
-    let at = before.and_then(|before| list.iter().position(|known| Arc::ptr_eq(known, before)));
+    let at = before.and_then(|before| list.iter().rposition(|known| Arc::ptr_eq(known, before)));
     match (at.and_then(|at| list.get_mut(at)), after) {
         (Some(place), Some(after)) => *place = Arc::clone(after),
         (Some(_), None) => _ = at.map(|at| list.remove(at)),

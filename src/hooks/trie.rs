@@ -69,7 +69,7 @@ impl<V: Clone> Clone for Node<V> {
 thread_local! {
     /// Number of nodes copied because a snapshot shares them, for tests that count the work of a change.
     pub(crate) static COPIED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-    /// Number of entries that [`Trie::differing`] visited, for the same tests.
+    /// Number of entries that [`Trie::differing`] or the routes visited, for the same tests.
     pub(crate) static VISITED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 

@@ -57,7 +57,7 @@ pub struct Shared {
     pub notices: Arc<Notices>,
     pub selftest: Selftest,
     pub files: Files,
-    pub actions: Actions,
+    pub actions: Arc<Actions>,
     pub collector: Collector,
     pub webhooks: Webhooks,
     pub(crate) metrics: MetricsDesk,
@@ -92,6 +92,7 @@ impl Shared {
         let boot = identity::new_boot();
         let notices = Arc::new(Notices::new(Arc::clone(&stats), Arc::clone(&attention)));
         let outbox = Arc::new(Outbox::new(Arc::clone(&stats)));
+        let actions = Arc::new(Actions::new(Arc::clone(&stats)));
         let (published, settled) = (Arc::<Published>::default(), Arc::<Settled>::default());
         let links = Arc::new(Links::new(Arc::clone(&notices)));
         let webhooks = Webhooks::new(boot, &config, Arc::clone(&stats));
@@ -99,7 +100,12 @@ impl Shared {
             boot,
             zone: Zone::new(config.timezone_offset_s),
             inbox: Inbox::new(Arc::clone(&stats), Arc::clone(&notices), Arc::clone(&attention)),
-            collector: Collector::new(Arc::clone(&stats), Arc::clone(&notices), Arc::clone(&attention)),
+            collector: Collector::new(
+                Arc::clone(&stats),
+                Arc::clone(&actions),
+                Arc::clone(&notices),
+                Arc::clone(&attention),
+            ),
             notices,
             replies: Replies::new(Arc::clone(&stats), attention, Arc::clone(&webhooks.desk)),
             selftest: Selftest::default(),
@@ -117,7 +123,7 @@ impl Shared {
             published,
             settled,
             links,
-            actions: Actions::new(Arc::clone(&stats)),
+            actions,
             webhooks,
             metrics: MetricsDesk::default(),
             limits: Limits::default(),

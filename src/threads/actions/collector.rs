@@ -9,6 +9,7 @@
 //!                                                       └─▶ dropped: other_server       └──put_back()───┘
 //! ```
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,7 +20,8 @@ use crate::hooks::aggregator::{Aggregator, Meter, Moment, NotCollected, Window};
 use crate::hooks::lease::Turn;
 use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
-use crate::stats::Stats;
+use crate::stats::{Counter, Stats};
+use crate::threads::actions::queue::Actions;
 use crate::threads::queue::Queue;
 use crate::threads::subscriber::inbox::Notices;
 
@@ -38,14 +40,21 @@ pub struct Collector {
     meter: Arc<Meter>,
     /// Windows for the pump, oldest first. Bounded by the meter, as every window is.
     due: Queue<Due>,
+    /// Its thread frees the windows that the game thread is done with.
+    actions: Arc<Actions>,
     notices: Arc<Notices>,
     attention: Arc<AtomicBool>,
     stats: Arc<Stats>,
 }
 
 impl Collector {
-    pub(crate) fn new(stats: Arc<Stats>, notices: Arc<Notices>, attention: Arc<AtomicBool>) -> Collector {
-        Collector { meter: Arc::default(), due: Queue::default(), notices, attention, stats }
+    pub(crate) fn new(
+        stats: Arc<Stats>,
+        actions: Arc<Actions>,
+        notices: Arc<Notices>,
+        attention: Arc<AtomicBool>,
+    ) -> Collector {
+        Collector { meter: Arc::default(), due: Queue::default(), actions, notices, attention, stats }
     }
 
     /// Adds an event to the window of each of these aggregators. `tape` is its decoded payload, `moment` its arrival,
@@ -136,25 +145,36 @@ impl Collector {
     /// Drops the events of an aggregator that was removed, counted. `forgotten`: no script removed it; the new Lua state
     /// did not add it again within its grace period. Returns the number of events.
     pub(crate) fn remove(&self, aggregator: &Arc<Aggregator>, forgotten: bool) -> usize {
-        let mut events = lock(&aggregator.windows).remove();
+        let mut gone: Vec<Window> = lock(&aggregator.windows).remove().collect();
         self.due.change(|waiting| {
-            waiting.retain(|due| {
-                let is_gone = Arc::ptr_eq(&due.aggregator, aggregator);
-                events += if is_gone { due.window.len() } else { 0 };
-                !is_gone
-            });
+            let is_gone = |due: &Due| Arc::ptr_eq(&due.aggregator, aggregator);
+            let (theirs, others): (VecDeque<Due>, _) = std::mem::take(waiting).into_iter().partition(is_gone);
+            *waiting = others;
+            gone.extend(theirs.into_iter().map(|due| due.window));
         });
+        let events = gone.iter().map(Window::len).sum();
         self.dropped(forgotten).add(events as u64);
+        self.free(gone);
         events
     }
 
     /// The same for a window of it that the pump had taken.
-    pub(crate) fn drop_taken(&self, due: &Due) {
+    pub(crate) fn drop_taken(&self, due: Due) {
         self.dropped(false).add(due.window.len() as u64);
+        self.free(vec![due.window]);
+    }
+
+    /// Windows reached their functions, or are lost. Their memory is freed by `rt-actions`: so many events take longer
+    /// than a tick.
+    pub(crate) fn free(&self, windows: Vec<Window>) {
+        if !windows.is_empty() {
+            // A full queue drops them here.
+            self.actions.after(Window::free_all(windows));
+        }
     }
 
     /// The counter for the events of a removed aggregator.
-    fn dropped(&self, forgotten: bool) -> &crate::stats::Counter {
+    fn dropped(&self, forgotten: bool) -> &Counter {
         let dropped = &self.stats.aggregates.dropped;
         if forgotten { &dropped.no_function } else { &dropped.removed }
     }
@@ -202,7 +222,8 @@ mod tests {
         let servers = [true, false].map(|holds| {
             let stats = Arc::<Stats>::default();
             let notices = Arc::new(Notices::new(Arc::clone(&stats), Arc::default()));
-            let collector = Collector::new(Arc::clone(&stats), notices, Arc::default());
+            let actions = Arc::new(Actions::new(Arc::clone(&stats)));
+            let collector = Collector::new(Arc::clone(&stats), actions, notices, Arc::default());
             let (lease, spec) = (Lease::default(), AggregatorSpec::parse(&spec).unwrap());
             if holds {
                 lease.set(Some(start + hours(1000)));
@@ -239,6 +260,19 @@ mod tests {
         }
         let sizes: Vec<usize> = std::iter::from_fn(|| servers[0].1.pop(|_| true)).map(|due| due.window.len()).collect();
         assert_eq!(sizes, [1, 2, 3]);
+        // A removed aggregator's events count as dropped at once; the window's memory is left to `rt-actions`.
+        let (stats, collector, aggregator) = &servers[0];
+        for hour in [60, 61, 90] {
+            let now = Moment { at: start + hours(hour), unix_ms: hour * HOUR_MS, offset_s: 3600 };
+            collector.collect([aggregator], &[0], now);
+            collector.tend_one(aggregator, now, LONGEST);
+        }
+        assert_eq!((collector.due(), collector.waiting(), collector.meter.bytes() > 0), (1, 3, true));
+        assert_eq!((collector.remove(aggregator, false), stats.aggregates.dropped.removed.get()), (3, 3));
+        assert_eq!((collector.due(), collector.waiting(), collector.actions.waiting()), (0, 0, 1));
+        assert!(collector.meter.bytes() > 0, "the game thread freed the windows");
+        drop(collector.actions.next(Instant::now()));
+        assert_eq!(collector.meter.bytes(), 0);
         let dropped = servers.each_ref().map(|(stats, ..)| stats.aggregates.dropped.other_server.get());
         assert_eq!((dropped, servers.map(|(_, collector, _)| collector.waiting())), ([0, 6], [0, 0]));
     }

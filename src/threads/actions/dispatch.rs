@@ -1,7 +1,7 @@
 //! Makes the jobs of a hook from one event, and queues them for the workers that carry them out: Discord and HTTP for
 //! `rt-webhooks`, event logs for `rt-files`, counters and leaderboards for `rt-publisher`.
-//! Runs on the thread that has the event: `rt-actions` for this server's own, `rt-subscriber` for those of others, the
-//! game thread after a condition function or an aggregator's function.
+//! Runs on `rt-subscriber` for events of others, and on `rt-actions` for this server's own and after a condition function
+//! or an aggregator's function.
 //! Never waits: every queue accepts or refuses a job at once. A refused job is counted and reported by
 //! `RealtimeActionFailed`.
 
@@ -13,7 +13,7 @@ use log::Level;
 use crate::calendar::civil::Local;
 use crate::config::limits::NAME_BYTES_MAX;
 use crate::event::notice::Notice;
-use crate::event::{Arrival, Arrived, Decoded, EventText, identity, payload};
+use crate::event::{Arrival, Arrived, Decoded, EventText, identity};
 use crate::eventlog::spec::LogSpec;
 use crate::hooks::aggregator::Aggregator;
 use crate::hooks::amount::{self, Amount};
@@ -47,7 +47,7 @@ pub(crate) struct Occasion<'a> {
 }
 
 /// Makes a hook act on an event that passes its filter. If the hook has a condition function, the event goes into the
-/// inbox instead, and the pump calls [`perform`] once the function has agreed. `scopes`: which actions are this
+/// inbox instead, and `rt-actions` calls [`perform`] once the function has agreed. `scopes`: which actions are this
 /// server's to do.
 pub(crate) fn act(shared: &Shared, hook: &Arc<Hook>, scopes: Scopes, occasion: Occasion<'_>) {
     if !hook.spec.filter.holds(occasion.tape) {
@@ -69,13 +69,10 @@ pub(crate) fn perform(shared: &Shared, hook: &Hook, scopes: Scopes, text: &Arc<E
     perform_all(shared, &hook.id, &hook.spec.actions, scopes, text, tape);
 }
 
-/// Queues the actions of an aggregator for the JSON text (`payload`) that its function returned for a window. The server
-/// holds the aggregator's lease, so it acts for itself and for the fleet.
-pub(crate) fn perform_sum(shared: &Shared, aggregator: &Aggregator, payload: &[u8], unix_ms: u64) {
-    let text = Arc::new(EventText::new(aggregator.topic.name(), &[payload], unix_ms));
-    let mut tape = Vec::new();
-    payload::decode(payload, &mut tape);
-    perform_all(shared, &aggregator.id, &aggregator.spec.actions, Scopes::BOTH, &text, &tape);
+/// Queues the actions of an aggregator for the JSON text that its function returned for a window. The server holds the
+/// aggregator's lease, so it acts for itself and for the fleet.
+pub(crate) fn perform_sum(shared: &Shared, aggregator: &Aggregator, text: &Arc<EventText>, tape: &[u8]) {
+    perform_all(shared, &aggregator.id, &aggregator.spec.actions, Scopes::BOTH, text, tape);
 }
 
 /// Queues the actions that are in `scopes` and whose filter accepts the event. `id` is that of the hook or aggregator,

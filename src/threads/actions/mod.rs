@@ -1,5 +1,6 @@
 //! The loop of `rt-actions`: the hooks and aggregators of events that this server emitted. `Emit` queues them through
-//! `actions/queue.rs`; a hook's actions are made in `actions/dispatch.rs`, windows are in `actions/collector.rs`.
+//! `actions/queue.rs`; a hook's actions are made in `actions/dispatch.rs`, windows are in `actions/collector.rs`. After a
+//! function of Lua has decided, the actions of a conditional hook and of an aggregator are made here as well.
 //! The thread also ends the windows of aggregators by the clock.
 //! It waits for nothing but its queue: it goes on when Redis is away, while a webhook hangs, and when the game sleeps.
 
@@ -15,6 +16,7 @@ use crate::io::fail_point::fail_point;
 use crate::threads::actions::dispatch::Occasion;
 use crate::threads::actions::queue::Job;
 use crate::threads::shared::Shared;
+use crate::threads::subscriber::inbox::Undecided;
 
 pub(crate) mod collector;
 pub(crate) mod dispatch;
@@ -39,7 +41,16 @@ pub(crate) fn run(shared: &Arc<Shared>) {
             tend_at = now + tend(shared, now);
         }
         match actions.next(tend_at) {
-            Some(Job::Own(text, matched)) => hand_on(shared, &text, &matched, &mut tape),
+            Some(Job::Own(text, matched)) => {
+                take(shared, &text, &mut tape, |tape, raw| hand_on(shared, &text, &matched, tape, raw));
+            }
+            Some(Job::Agreed(undecided)) => {
+                let Undecided { hook, scopes, text } = &*undecided;
+                take(shared, text, &mut tape, |tape, _| dispatch::perform(shared, hook, *scopes, text, tape));
+            }
+            Some(Job::Sum(text, aggregator)) => {
+                take(shared, &text, &mut tape, |tape, _| dispatch::perform_sum(shared, &aggregator, &text, tape));
+            }
             Some(Job::Then(job)) => job(),
             Some(Job::Mark(reached)) => drop(reached),
             Some(Job::Wake) | None => {}
@@ -55,11 +66,18 @@ fn tend(shared: &Shared, now: Instant) -> Duration {
     shared.collector.tend(&routes, moment, PATIENCE)
 }
 
-/// Gives one event to all hooks and aggregators that want it. `tape` is scratch memory.
-fn hand_on(shared: &Shared, text: &Arc<EventText>, matched: &Matched, tape: &mut Vec<u8>) {
+/// Decodes one event and runs `act` with its tape; the flag says that its payload is no JSON. `tape` is scratch memory.
+fn take(shared: &Shared, text: &EventText, tape: &mut Vec<u8>, act: impl FnOnce(&[u8], bool)) {
     shared.actions.begin(text.weight());
     fail_point("actions");
     let raw = payload::decode(text.payload(), tape);
+    act(tape, raw);
+    tape.shrink_to(SCRATCH_BYTES_KEPT);
+    shared.actions.done();
+}
+
+/// Gives one event to all hooks and aggregators that want it.
+fn hand_on(shared: &Shared, text: &Arc<EventText>, matched: &Matched, tape: &[u8], raw: bool) {
     let arrival = Arrival { at: Instant::now(), unix_ms: text.unix_ms, own_boot: shared.boot };
     for hook in matched.hooks() {
         dispatch::act(shared, hook, Scopes::BOTH, Occasion { text, tape, raw, arrival });
@@ -67,6 +85,4 @@ fn hand_on(shared: &Shared, text: &Arc<EventText>, matched: &Matched, tape: &mut
     // The window is chosen by the time of `Emit`, not by the time at which this thread came to the event.
     let moment = Moment { at: arrival.at, unix_ms: text.unix_ms, offset_s: shared.zone.offset_s() };
     shared.collector.collect(matched.aggregators(), tape, moment);
-    tape.shrink_to(SCRATCH_BYTES_KEPT);
-    shared.actions.done();
 }

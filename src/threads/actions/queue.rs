@@ -2,6 +2,8 @@
 //! Looking at the event and making the jobs happens on the thread, so that no hook costs the game a frame.
 //! `Emit` reserves the event's place before the event leaves for Redis. The event's identity lists the hooks that this
 //! server acts for, and other servers then do not act; so an event that was sent must never be dropped here.
+//! The pump queues the events that condition functions agreed to, and the sums of windows: their actions, too, are made
+//! on the thread.
 //! Nothing here blocks; a full queue refuses the newest event.
 
 use std::sync::Arc;
@@ -11,9 +13,11 @@ use std::time::Instant;
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::event::EventText;
+use crate::hooks::aggregator::Aggregator;
 use crate::hooks::routes::Matched;
 use crate::io::channel::{self, Receiver, Sender};
 use crate::stats::Stats;
+use crate::threads::subscriber::inbox::Undecided;
 
 /// Events of this server that may wait for `rt-actions`. The thread waits for nothing but this queue, so more of them
 /// mean that it cannot keep up.
@@ -25,6 +29,10 @@ const ACTIONS_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub(super) enum Job {
     /// An event that this server has sent, and the hooks and aggregators that want it.
     Own(Arc<EventText>, Arc<Matched>),
+    /// An event that a hook's condition function agreed to.
+    Agreed(Box<Undecided>),
+    /// The sum of a window, for the actions of its aggregator.
+    Sum(Arc<EventText>, Arc<Aggregator>),
     /// A function to be run once all earlier events were handed on: a read of an event log that must see their records.
     Then(Box<dyn FnOnce() + Send>),
     /// Reports that all earlier events were handed on; dropping the sender is the answer.
@@ -74,6 +82,21 @@ impl Actions {
         self.stats.actions.offered.add(1);
         self.stats.actions.dropped.queue_full.add(1);
         Err(ActionsFull { waiting })
+    }
+
+    /// Queues an event that a hook's condition function agreed to, for the hook's actions.
+    pub(crate) fn agreed(&self, undecided: Box<Undecided>) -> Result<(), ActionsFull> {
+        self.reserve(undecided.text.weight())?.queue(Job::Agreed(undecided));
+        Ok(())
+    }
+
+    /// Queues the JSON text that an aggregator's function returned for a window, for the aggregator's actions.
+    pub(crate) fn sum(&self, aggregator: &Arc<Aggregator>, payload: &[u8], unix_ms: u64) -> Result<(), ActionsFull> {
+        let channel = aggregator.topic.name();
+        let place = self.reserve(EventText::weight_of(channel, payload))?;
+        let text = Arc::new(EventText::new(channel, &[payload], unix_ms));
+        place.queue(Job::Sum(text, Arc::clone(aggregator)));
+        Ok(())
     }
 
     /// Events whose hooks have not acted yet.
@@ -147,10 +170,14 @@ pub(crate) struct Reservation<'a> {
 impl Reservation<'_> {
     /// Queues the event, which was sent to Redis, for all hooks and aggregators that want it.
     pub(crate) fn fill(self, text: Arc<EventText>, matched: Arc<Matched>) {
+        self.queue(Job::Own(text, matched));
+    }
+
+    fn queue(self, job: Job) {
         let Actions { tx, stats, .. } = self.actions;
         stats.actions.offered.add(1);
         // Never refused: the queue has no bound of its own, and the handle holds its other end.
-        if tx.send(Job::Own(text, matched)) {
+        if tx.send(job) {
             // `Actions::begin` gives the place back, so this reservation must not.
             std::mem::forget(self);
         } else {
