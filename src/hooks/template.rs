@@ -326,17 +326,22 @@ pub(crate) fn lone_path(text: &str) -> Option<&str> {
 
 /// True for names of Unicode letters and digits, `_` and `-`, separated by dots.
 pub(crate) fn is_path(text: &str) -> bool {
-    let is_letter = |c: char| c.is_alphanumeric() || c == '_' || c == '-' || is_sign_of_a_letter(c);
-    text.split('.').all(|name| !name.is_empty() && name.chars().all(is_letter))
+    // They choose the forms of the letters on both sides, as in Persian and Sinhala.
+    let joins = |c: char| matches!(c, '\u{200c}' | '\u{200d}');
+    let is_letter = |c: char| c.is_alphanumeric() || c == '_' || c == '-' || is_sign_of_a_letter(c) || joins(c);
+    let is_name = |name: &str| !name.is_empty() && !name.starts_with(joins) && !name.ends_with(joins);
+    text.split('.').all(|name| is_name(name) && name.chars().all(is_letter))
 }
 
 /// True for a combining mark, which belongs to the letter before it but is not [`char::is_alphanumeric`]: accents as
 /// editors of macOS write them (also Japanese ones), vowels of Arabic, tones of Thai and Lao. In the scripts of India,
-/// whose blocks (U+0900 to 0DFF) have the same layout: the dot below and the sign that removes the vowel.
+/// whose blocks (U+0900 to 0DFF) have the same layout: the dot below and the sign that removes the vowel. Sinhala, Burmese
+/// and Khmer have the latter elsewhere.
 fn is_sign_of_a_letter(c: char) -> bool {
     let of_india = ('\u{900}'..='\u{dff}').contains(&c) && matches!(u32::from(c) % 0x80, 0x3c | 0x4d);
     of_india
         || matches!(c, '\u{300}'..='\u{36f}' | '\u{64b}'..='\u{65f}' | '\u{e47}'..='\u{e4e}' | '\u{ec8}'..='\u{ece}')
+        || matches!(c, '\u{dca}' | '\u{1037}' | '\u{1039}' | '\u{103a}' | '\u{17d2}' | '\u{17dd}')
         || matches!(c, '\u{3099}' | '\u{309a}')
 }
 
