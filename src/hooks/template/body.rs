@@ -47,6 +47,10 @@ pub(crate) struct Hole {
     strings: u8,
 }
 
+/// The names of the charset of all bodies, and the error for another one, which completes a sentence.
+const UTF8: [&str; 2] = ["utf-8", "utf8"];
+const OTHER_CHARSET: &str = "names a charset other than UTF-8, but every body is UTF-8";
+
 impl Syntax {
     /// The syntax that a `Content-Type` names: <https://www.rfc-editor.org/rfc/rfc9110#section-8.3>. Structured
     /// suffixes (`+json`, `+xml`) are those of RFC 6839. The error completes a sentence about the header.
@@ -56,8 +60,8 @@ impl Syntax {
         let charset = members.filter_map(|member| member.split_once('=')).find_map(|(name, value)| {
             name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').to_ascii_lowercase())
         });
-        if !charset.is_none_or(|charset| ["utf-8", "utf8", "us-ascii"].contains(&charset.as_str())) {
-            return Err("names a charset other than UTF-8, but every body is UTF-8");
+        if !charset.is_none_or(|charset| UTF8.contains(&charset.as_str())) {
+            return Err(OTHER_CHARSET);
         }
         let (family, name) = kind.split_once('/').ok_or("is not a media type like application/json")?;
         if family == "multipart" {
@@ -357,6 +361,9 @@ fn markup(parts: &mut [Part], is_html: bool) -> Result<(), TemplateError> {
     for index in 0..parts.len() {
         match parts.get(index) {
             Some(Part::Literal(text)) => {
+                if names_another_charset(&text.to_ascii_lowercase()) {
+                    return Err(TemplateError::Body(OTHER_CHARSET));
+                }
                 let text = text.clone();
                 let mut rest = &*text;
                 while let Some(character) = rest.chars().next() {
@@ -365,11 +372,28 @@ fn markup(parts: &mut [Part], is_html: bool) -> Result<(), TemplateError> {
                     rest = rest.get(read..).unwrap_or_default();
                 }
             }
-            Some(Part::Field { .. }) => set(parts, index, style_in(&state, is_html)?),
+            Some(Part::Field { .. }) => {
+                let found = style_in(&state, is_html, parts.get(index..).unwrap_or_default())?;
+                set(parts, index, found);
+            }
             None => {}
         }
     }
     Ok(())
+}
+
+/// True if the prolog of XML or a `<meta>` of HTML, in this text of lower case, names a charset other than UTF-8.
+fn names_another_charset(text: &str) -> bool {
+    [("<?xml", "encoding"), ("<meta", "charset")].iter().any(|(start, name)| {
+        text.split(start).skip(1).any(|rest| {
+            let tag = rest.split('>').next().unwrap_or_default();
+            let value = tag.split_once(name).and_then(|(_, rest)| rest.trim_start().strip_prefix('='));
+            let value = value.map(|value| value.trim_start_matches(|c: char| c.is_whitespace() || "\"'".contains(c)));
+            let name = value
+                .and_then(|value| value.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').next());
+            name.is_some_and(|name| !UTF8.contains(&name))
+        })
+    })
 }
 
 /// The state after the next character, and the number of bytes read from `rest`, which begins with that character.
@@ -414,10 +438,25 @@ fn step(state: MarkupState, character: char, rest: &str, is_html: bool) -> (Mark
 }
 
 /// Attributes of HTML that hold a URL. A browser runs the rest of one that begins with `javascript:`.
-const LINKS: [&str; 6] = ["href", "src", "action", "formaction", "xlink:href", "data"];
+const LINKS: [&str; 12] = [
+    "href",
+    "src",
+    "action",
+    "formaction",
+    "xlink:href",
+    "data",
+    "poster",
+    "background",
+    "cite",
+    "manifest",
+    "longdesc",
+    "codebase",
+];
+/// Attributes of HTML whose value is itself a style, a page, or a list of URLs, in which a value could begin another.
+const NOT_FILLED: [&str; 5] = ["style", "srcdoc", "srcset", "imagesrcset", "ping"];
 
-/// The style that keeps a value harmless in this state. An error if none does.
-fn style_in(state: &MarkupState, is_html: bool) -> Result<Style, TemplateError> {
+/// The style that keeps a value harmless in this state. An error if none does. `rest` begins with the placeholder.
+fn style_in(state: &MarkupState, is_html: bool, rest: &[Part]) -> Result<Style, TemplateError> {
     let found = "has a placeholder in its markup: allowed are text and quoted attributes";
     let (tag, text) = match state {
         MarkupState::Text => return Ok(Style::Markup),
@@ -426,9 +465,21 @@ fn style_in(state: &MarkupState, is_html: bool) -> Result<Style, TemplateError> 
     };
     let name = tag.trim_end().trim_end_matches('=').trim_end();
     let name = name.rsplit(|c: char| c.is_whitespace() || c == '"' || c == '/').next().unwrap_or_default();
-    // The value of an `on...` attribute, of `style` and of `srcdoc` is itself a script, style or page: a browser
-    // resolves character references before it runs it.
-    if is_html && (name.starts_with("on") || ["style", "srcdoc"].contains(&name)) {
+    let element = tag.split(|c: char| c.is_whitespace() || c == '/').next().unwrap_or_default();
+    // A `<meta http-equiv="refresh">` leads to the URL in its content, whatever the order of both.
+    let acts = || {
+        let literals = rest.iter().filter_map(|part| if let Part::Literal(text) = part { Some(&**text) } else { None });
+        let later = literals.collect::<String>().to_ascii_lowercase();
+        [tag, later.split('>').next().unwrap_or_default()].iter().any(|text| text.contains("http-equiv"))
+    };
+    // An animation of SVG may set the `href` of the element around it.
+    let animates = || element.starts_with("animate") || element == "set";
+    // The value of an `on...` attribute is a script: a browser resolves character references before it runs it.
+    let is_refused = name.starts_with("on")
+        || NOT_FILLED.contains(&name)
+        || name == "content" && element == "meta" && acts()
+        || ["values", "to", "from", "by"].contains(&name) && animates();
+    if is_html && is_refused {
         return Err(TemplateError::Body(found));
     }
     let Some(link) = LINKS.iter().find(|link| is_html && **link == name) else { return Ok(Style::Markup) };
