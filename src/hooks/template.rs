@@ -94,6 +94,10 @@ enum Style {
     Form,
     /// Inside JSON that is the value of a form's field: escaped as JSON, then percent-encoded.
     FormJson(Hole),
+    /// The same in the query of a URL: the event must have the value.
+    UrlJson(Hole),
+    /// Inside JSON that is the value of a header: escaped as JSON, in ASCII.
+    HeaderJson(Hole),
     /// Text or a quoted attribute of XML or HTML.
     Markup,
     Url,
@@ -179,8 +183,16 @@ impl Template {
         match context {
             Context::Markdown => markdown::settle(&mut parts),
             Context::Body(syntax) => is_json = body::settle(&mut parts, syntax)?,
-            Context::Url | Context::Cookie => check_escapes(&parts)?,
-            Context::Plain | Context::Header | Context::Key => {}
+            Context::Url => {
+                check_escapes(&parts)?;
+                body::query(&mut parts);
+            }
+            Context::Cookie => {
+                check_escapes(&parts)?;
+                body::json_in_fields(&mut parts, 0, b';', Style::FormJson);
+            }
+            Context::Header => body::header(&mut parts),
+            Context::Plain | Context::Key => {}
         }
         let is_shortened = matches!(context, Context::Markdown | Context::Plain);
         let template = Template { parts: parts.into_boxed_slice(), is_json, bytes_max, is_shortened };
@@ -390,8 +402,10 @@ fn push_guarded(
         Value::Json(json) => push_json(out, style, &json),
         Value::Absent => match style {
             // A URL or key without the value would address another thing.
-            Style::Url | Style::Key => return Err(RenderError::Missing { field: source.to_string().into() }),
-            Style::Json(Hole { is_quoted: false, .. }) | Style::FormJson(Hole { is_quoted: false, .. }) => {
+            Style::Url | Style::UrlJson(_) | Style::Key => {
+                return Err(RenderError::Missing { field: source.to_string().into() });
+            }
+            Style::Json(hole) | Style::FormJson(hole) | Style::HeaderJson(hole) if !hole.is_quoted => {
                 push_json(out, style, b"null");
             }
             _ if source.is_json() => push_json(out, style, b"null"),
@@ -432,18 +446,26 @@ fn push_field(out: &mut Vec<u8>, style: Style, field: &Field<'_>) {
 fn push_json(out: &mut Vec<u8>, style: Style, json: &[u8]) {
     match style {
         Style::Json(hole) => body::push_value(out, hole, json),
-        Style::FormJson(hole) => {
+        Style::FormJson(hole) | Style::UrlJson(hole) | Style::HeaderJson(hole) => {
             let mut value = Vec::new();
             body::push_value(&mut value, hole, json);
-            escape::push_percent(out, &value);
+            push_transported(out, style, &value);
         }
         _ => push_bytes(out, style, json),
     }
 }
 
+/// Appends JSON to the text that carries it: a header, or a form or URL.
+fn push_transported(out: &mut Vec<u8>, style: Style, json: &[u8]) {
+    match style {
+        Style::HeaderJson(_) => escape::push_ascii(out, json),
+        _ => escape::push_percent(out, json),
+    }
+}
+
 /// True for styles in which a `+` means a space, or may mean one.
 fn is_percent(style: Style) -> bool {
-    matches!(style, Style::Url | Style::Form | Style::FormJson(_) | Style::Link)
+    matches!(style, Style::Url | Style::Form | Style::FormJson(_) | Style::UrlJson(_) | Style::Link)
 }
 
 /// Appends a text, or the JSON of a list or table, in this style.
@@ -456,10 +478,10 @@ fn push_bytes(out: &mut Vec<u8>, style: Style, bytes: &[u8]) {
         Style::Made => out.extend_from_slice(bytes),
         Style::Line => escape::push_line(out, bytes),
         Style::Json(hole) => body::push_json(out, hole, bytes),
-        Style::FormJson(hole) => {
+        Style::FormJson(hole) | Style::UrlJson(hole) | Style::HeaderJson(hole) => {
             let mut json = Vec::new();
             body::push_json(&mut json, hole, bytes);
-            escape::push_percent(out, &json);
+            push_transported(out, style, &json);
         }
         Style::Markup => escape::push_markup(out, bytes),
         Style::Form | Style::Url => escape::push_percent(out, bytes),

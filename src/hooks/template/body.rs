@@ -16,6 +16,8 @@
 //!
 //! In HTML a value does not begin a link such as `href`: it could choose another site there, or be a script.
 //!
+//! A field of a URL's query, a cookie and a header may hold JSON, too: values in it are escaped as JSON first.
+//!
 //! A body is checked with a sample in place of each placeholder. A text that is JSON with the samples is JSON with all
 //! values, as each value is written as one JSON value or inside one string.
 
@@ -299,6 +301,27 @@ fn set(parts: &mut [Part], index: usize, found: Style) {
 /// form and then parses the JSON.
 fn form(parts: &mut [Part]) -> Result<(), TemplateError> {
     super::check_escapes(parts)?;
+    for index in 0..parts.len() {
+        set(parts, index, Style::Form);
+    }
+    json_in_fields(parts, 0, b'&', Style::FormJson);
+    Ok(())
+}
+
+/// Settles the query of a URL, whose fields are those of a form. The placeholders before it keep their style.
+pub(super) fn query(parts: &mut [Part]) {
+    let start = parts.iter().enumerate().find_map(|(index, part)| match part {
+        Part::Literal(text) => text.find('?').map(|at| (index, at + 1)),
+        Part::Field { .. } => None,
+    });
+    if let Some((index, skipped)) = start {
+        json_in_fields(parts.get_mut(index..).unwrap_or_default(), skipped, b'&', Style::UrlJson);
+    }
+}
+
+/// Gives the placeholders in those fields whose value is JSON the style that `made` builds from their position. The
+/// fields begin after `skipped` bytes.
+pub(super) fn json_in_fields(parts: &mut [Part], skipped: usize, separator: u8, made: fn(Hole) -> Style) {
     let mut fields = vec![(false, Json::default())];
     for (index, part) in parts.iter().enumerate() {
         let Part::Literal(text) = part else {
@@ -307,11 +330,11 @@ fn form(parts: &mut [Part]) -> Result<(), TemplateError> {
             }
             continue;
         };
-        let mut bytes = text.bytes();
+        let mut bytes = text.bytes().skip(if index == 0 { skipped } else { 0 });
         while let Some(byte) = bytes.next() {
             let Some((has_name, json)) = fields.last_mut() else { break };
             match byte {
-                b'&' => fields.push((false, Json::default())),
+                separates if separates == separator => fields.push((false, Json::default())),
                 // The name is not part of the JSON. Its placeholders keep the style of the form.
                 b'=' if !*has_name => fields.push((true, Json::default())),
                 b'%' => {
@@ -324,15 +347,19 @@ fn form(parts: &mut [Part]) -> Result<(), TemplateError> {
             }
         }
     }
-    for index in 0..parts.len() {
-        set(parts, index, Style::Form);
-    }
     for (has_name, json) in fields {
         if has_name && tape::is_container(&json.text, &mut Vec::new()) {
-            json.settle(parts, Style::FormJson);
+            json.settle(parts, made);
         }
     }
-    Ok(())
+}
+
+/// Settles a header: its values are escaped as JSON if it is JSON with quotes. Brackets alone are a decoration.
+pub(super) fn header(parts: &mut [Part]) {
+    let json = Json::of(parts);
+    if json.text.contains(&b'"') && tape::is_container(&json.text, &mut Vec::new()) {
+        json.settle(parts, Style::HeaderJson);
+    }
 }
 
 /// The state of the scan through XML or HTML.
