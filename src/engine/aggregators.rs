@@ -66,7 +66,7 @@ mod tests {
         let mut aggregators = Registrations::aggregators();
         let mut add = |id: &[u8], interval, function| {
             let (function, origin) = (Some(CallbackRef(function)), Origin::default());
-            let added = aggregators.add_spec(b"a", Some(id), &spec(interval), function, &origin).unwrap();
+            let added = aggregators.parse_and_add(b"a", Some(id), &spec(interval), function, &origin).unwrap();
             (of(&added.item), added.function, added.replaced.as_ref().map(of))
         };
         let (first, ..) = add(b"x", 60, 1);
@@ -90,7 +90,7 @@ mod tests {
         let mut aggregators = Registrations::aggregators();
         let add = |aggregators: &mut Registrations, channel: &[u8], function| {
             let (function, origin) = (Some(CallbackRef(function)), Origin::default());
-            of(&aggregators.add_spec(channel, None, &spec(60), function, &origin).unwrap().item)
+            of(&aggregators.parse_and_add(channel, None, &spec(60), function, &origin).unwrap().item)
         };
         let added = add(&mut aggregators, b"a", 1);
         add(&mut aggregators, b"b", 2);
@@ -108,7 +108,8 @@ mod tests {
     fn a_wrong_spec_changes_nothing() {
         let mut aggregators = Registrations::aggregators();
         let mut add = |spec: &Value, function| {
-            let added = aggregators.add_spec(b"a", Some(b"x"), spec, Some(CallbackRef(function)), &Origin::default());
+            let added =
+                aggregators.parse_and_add(b"a", Some(b"x"), spec, Some(CallbackRef(function)), &Origin::default());
             let changes = aggregators.take_changes().len();
             (added.err().map(|err| err.0.member), changes, aggregators.len())
         };

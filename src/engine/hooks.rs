@@ -92,7 +92,7 @@ mod tests {
 
     fn add(hooks: &mut Registrations, channel: &str, id: Option<&str>, spec: &Value, condition: Option<i32>) -> New {
         let condition = condition.map(CallbackRef);
-        let added = hooks.add_spec(channel.as_bytes(), id.map(str::as_bytes), spec, condition, &Origin::default());
+        let added = hooks.parse_and_add(channel.as_bytes(), id.map(str::as_bytes), spec, condition, &Origin::default());
         let added = added.unwrap();
         New { item: Arc::clone(hook(&added.item)), function: added.function }
     }
@@ -137,12 +137,12 @@ mod tests {
         add(&mut hooks, "a", Some("x"), &counter("k"), None);
         assert_eq!(hooks.take_changes().len(), 1);
         let wrong = json!({ "type": "counter" });
-        let err = hooks.add_spec(b"a", Some(b"x"), &wrong, None, &Origin::default()).err().unwrap();
+        let err = hooks.parse_and_add(b"a", Some(b"x"), &wrong, None, &Origin::default()).err().unwrap();
         assert_eq!(err.0.member, "key");
         // A table that looks like the mark of a function is no function.
         let condition = json!({ "\u{0}function": "x.lua" });
         let wrong = json!({ "type": "conditional", "condition": condition, "actions": [counter("k")] });
-        let err = hooks.add_spec(b"a", Some(b"x"), &wrong, None, &Origin::default()).err().unwrap();
+        let err = hooks.parse_and_add(b"a", Some(b"x"), &wrong, None, &Origin::default()).err().unwrap();
         assert_eq!(err.to_string(), "condition: expected a function");
         assert!(hooks.take_changes().is_empty() && hooks.len() == 1);
     }
@@ -244,7 +244,7 @@ mod tests {
             let callback = (function > 0).then(|| CallbackRef(i32::try_from(function).unwrap()));
             // In the specification, the file's name stands for the function.
             let spec = if function > 0 { format!("{spec} {}", origin.file) } else { spec.to_owned() };
-            hooks.add_spec(b"a", None, &counter(&spec), callback, &origin).unwrap();
+            hooks.parse_and_add(b"a", None, &counter(&spec), callback, &origin).unwrap();
             let standing = all(&hooks).map(|hook| hooks.condition(hook).map_or(0, |function| function.0));
             let standing: Vec<String> = standing.map(|function| function.to_string()).collect();
             assert_eq!(standing.join(" "), expected.trim(), "{row}");
@@ -258,7 +258,7 @@ mod tests {
             let mut hooks = Registrations::hooks();
             let add = |hooks: &mut Registrations, load, function, line| {
                 let origin = Origin { file: "x.lua".into(), load, function, line, newest_load: 1, ..Origin::default() };
-                hooks.add_spec(b"a", None, &counter("k"), None, &origin).unwrap();
+                hooks.parse_and_add(b"a", None, &counter("k"), None, &origin).unwrap();
             };
             (1..count).for_each(|function| add(&mut hooks, 1, function, 5));
             let began = std::time::Instant::now();
@@ -283,7 +283,7 @@ mod tests {
         let mut hooks = Registrations::hooks();
         let add = |hooks: &mut Registrations, channel: &[u8], file: &str, load| {
             let origin = Origin { file: file.into(), load, newest_load: load, ..Origin::default() };
-            hooks.add_spec(channel, Some(b"x"), &counter("k"), None, &origin).unwrap().moved
+            hooks.parse_and_add(channel, Some(b"x"), &counter("k"), None, &origin).unwrap().moved
         };
         let channels =
             |hooks: &Registrations| all(hooks).map(|hook| hook.topic.name().to_vec()).collect::<Vec<_>>().concat();
@@ -308,7 +308,7 @@ mod tests {
                     newest_load: start,
                     ..Origin::default()
                 };
-                hook(&hooks.add_spec(b"a", id, &counter("k"), None, &origin).unwrap().item).fingerprint
+                hook(&hooks.parse_and_add(b"a", id, &counter("k"), None, &origin).unwrap().item).fingerprint
             };
             [of(start + 1, None), of(start + 2, None), of(start + 3, Some(b"x")), of(start + 4, Some(b"y"))]
         };
@@ -322,7 +322,7 @@ mod tests {
         let mut hooks = Registrations::hooks();
         let origin = |load| Origin { file: "x.lua".into(), load, newest_load: load, ..Origin::default() };
         let add = |hooks: &mut Registrations, key: &str, load| {
-            Arc::clone(hook(&hooks.add_spec(b"a", None, &counter(key), None, &origin(load)).unwrap().item))
+            Arc::clone(hook(&hooks.parse_and_add(b"a", None, &counter(key), None, &origin(load)).unwrap().item))
         };
         let (stays, goes) = (add(&mut hooks, "stays", 1), add(&mut hooks, "goes", 1));
         hooks.take_changes();

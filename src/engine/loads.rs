@@ -16,7 +16,7 @@ const LOADED_FILES_MAX: usize = 4096;
 #[derive(Default)]
 pub(crate) struct Loads {
     newest: Sorted<Arc<str>, u64>,
-    /// Files that added something without an id while no file was being loaded.
+    /// Files that added something without an id while no file was being loaded, and names of code from strings.
     strays: Sorted<Arc<str>, ()>,
 }
 

@@ -733,7 +733,7 @@ mod tests {
         let function = serde_json::json!({ "\u{0}function": "x.lua" });
         let spec = serde_json::json!({ "interval": 1, "aggregate": function, "actions": actions });
         let origin = crate::engine::registrations::Origin::default();
-        let added = server.aggregators.add_spec(b"a", None, &spec, Some(CallbackRef(9)), &origin);
+        let added = server.aggregators.parse_and_add(b"a", None, &spec, Some(CallbackRef(9)), &origin);
         let aggregator = Arc::clone(added.unwrap().item.aggregator().unwrap());
         let moment = |unix_ms| crate::hooks::aggregator::Moment { at: server.start, unix_ms, offset_s: 0 };
         let mut windows = aggregator.windows.lock().unwrap();

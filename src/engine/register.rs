@@ -16,6 +16,7 @@ use crate::engine::registrations::{Added, Origin, Registered, Registrations, Rem
 use crate::engine::{Engine, Refusal, fits};
 use crate::event::fingerprint::Fingerprint;
 use crate::event::topic::Topic;
+use crate::hooks::error::SpecError;
 use crate::hooks::request::Webhook;
 use crate::hooks::routes::Routes;
 use crate::hooks::status::STATUSES_MAX;
@@ -136,14 +137,18 @@ impl Engine {
         spec: &Value,
         function: Option<CallbackRef>,
     ) -> Result<(Arc<[u8]>, Vec<CallbackRef>), Refusal> {
+        let origin = std::mem::take(&mut self.origin);
         self.admit_names(channel, id)?;
-        self.admit_status(channel, id, spec)?;
-        let origin = self.take_origin();
-        let added = select(self).add_spec(channel, id, spec, function, &origin);
-        // Also after an error: taking the origin may have suspended registrations.
+        let wrong = |err: SpecError| Refusal::Config(err.to_string());
+        // Before the file counts as loaded again: a wrong spec changes nothing.
+        let build = select(self).parse(spec, function.is_some()).map_err(wrong)?;
+        let origin = self.loaded(origin);
+        // After that: the hooks that the file added before take no room from those that replace them.
         self.follow();
-        let Added { item, function, replaced, displaced, moved } =
-            added.map_err(|err| Refusal::Config(err.to_string()))?;
+        self.admit_status(channel, id, spec)?;
+        let added = select(self).add_spec(channel, id, spec, build, function, &origin);
+        self.follow();
+        let Added { item, function, replaced, displaced, moved } = added.map_err(wrong)?;
         self.note_loaded_again(&origin, moved);
         // A destination that refused for good gets another chance when a script asks for it again.
         webhooks(item.header().actions).for_each(|webhook| self.shared.webhooks.reopen(webhook));
@@ -210,10 +215,10 @@ impl Engine {
         self
     }
 
-    /// The origin of the current registration. If this is the first registration of a repeated load of a file, the
-    /// registrations of the earlier loads are suspended.
-    fn take_origin(&mut self) -> Origin {
-        let (origin, is_again) = self.loads.of(std::mem::take(&mut self.origin));
+    /// Completes the origin of a registration. If this is the first one of a repeated load of a file, the registrations
+    /// of the earlier loads are suspended.
+    fn loaded(&mut self, origin: Origin) -> Origin {
+        let (origin, is_again) = self.loads.of(origin);
         if is_again {
             let suspended = self.hooks.suspend(&origin) + self.aggregators.suspend(&origin);
             self.note_loaded_again(&origin, suspended);

@@ -196,7 +196,7 @@ pub(crate) struct Added {
     pub(crate) function: Option<CallbackRef>,
     /// The registration that the same id had before, if it was a different one.
     pub(crate) replaced: Option<Registered>,
-    /// The new function took the place of another one in the same load of its file: likely a mistake of the script.
+    /// The new function took the place of another one, and no load of a file explains it: likely a mistake.
     pub(crate) displaced: bool,
     /// Registrations of the same id on other channels that an earlier load of the file had added. They are suspended.
     pub(crate) moved: usize,
@@ -262,9 +262,30 @@ impl Registrations {
         }
     }
 
-    /// Checks a specification completely and registers it. The same id on the same channel is replaced in its place of
-    /// the order. An error changes nothing.
+    /// Checks a specification completely.
+    pub(crate) fn parse(&self, spec: &Value, has_function: bool) -> Result<Build, SpecError> {
+        (self.kind.parse)(spec, has_function)
+    }
+
+    /// Registers a specification that [`Registrations::parse`] checked. The same id on the same channel is replaced in
+    /// its place of the order. An error changes nothing.
     pub(crate) fn add_spec(
+        &mut self,
+        channel: &[u8],
+        id: Option<&[u8]>,
+        spec: &Value,
+        build: Build,
+        function: Option<CallbackRef>,
+        origin: &Origin,
+    ) -> Result<Added, SpecError> {
+        let given = Given { channel, id, fingerprint: Fingerprint::of(channel, spec), origin, function };
+        self.add(&given, build)
+            .ok_or_else(|| SpecError::new("", format_args!("there are {} {} already", self.kind.max, self.kind.plural)))
+    }
+
+    /// [`Registrations::parse`] and [`Registrations::add_spec`].
+    #[cfg(test)]
+    pub(crate) fn parse_and_add(
         &mut self,
         channel: &[u8],
         id: Option<&[u8]>,
@@ -272,10 +293,8 @@ impl Registrations {
         function: Option<CallbackRef>,
         origin: &Origin,
     ) -> Result<Added, SpecError> {
-        let given = Given { channel, id, fingerprint: Fingerprint::of(channel, spec), origin, function };
-        let build = (self.kind.parse)(spec, function.is_some())?;
-        self.add(&given, build)
-            .ok_or_else(|| SpecError::new("", format_args!("there are {} {} already", self.kind.max, self.kind.plural)))
+        let build = self.parse(spec, function.is_some())?;
+        self.add_spec(channel, id, spec, build, function, origin)
     }
 
     /// `None`: the server has [`Kind::max`] already.
@@ -536,17 +555,24 @@ fn key(id: &[u8], channel: &[u8]) -> Vec<u8> {
     [&id.len().to_be_bytes(), id, channel].concat()
 }
 
-/// Whether the function that holds a place and the new one are two functions, so that both must stand. They are if they
-/// begin in different lines of the same load. In the same line it is the same function, made again by a later run; and
-/// the function of an older load is the one that the new load replaces.
+/// Whether the function that holds a place and the new one are two functions, so that both must stand. In one load they
+/// are if they begin in different lines: in the same line it is the same function, made again by a later run. Those of
+/// two loads are if the new load does not replace the known one, as with a helper file that two files include. The copies
+/// of a file in two folders are one script.
 fn is_beside(known: &Origin, new: &Origin) -> bool {
-    known.newest_load == new.newest_load
-        && known.function != new.function
-        && new.newest_load != 0
-        && known.line != new.line
+    if known.newest_load == new.newest_load {
+        return known.function != new.function && new.newest_load != 0 && known.line != new.line;
+    }
+    is_of_loads(known, new) && !new.replaces(known)
 }
 
-/// Whether one function replaces another although no file was loaded again.
+/// Whether one function replaces another although no file was loaded again: a file would have suspended it.
 fn is_other_function(known: &Origin, new: &Origin) -> bool {
-    new.function != 0 && known.function != new.function && known.newest_load == new.newest_load
+    let is_unexplained = known.newest_load == new.newest_load || is_of_loads(known, new);
+    new.function != 0 && known.function != new.function && is_unexplained
+}
+
+/// Whether both were added while one file, or the code of one name, was being loaded.
+fn is_of_loads(known: &Origin, new: &Origin) -> bool {
+    known.load != 0 && new.load != 0 && known.file == new.file
 }

@@ -94,6 +94,10 @@ enum Style {
     Form,
     /// Inside JSON that is the value of a form's field: escaped as JSON, then percent-encoded.
     FormJson(Hole),
+    /// The same in the query of a URL: the event must have the value.
+    UrlJson(Hole),
+    /// Inside JSON that is the value of a header: escaped as JSON, in ASCII.
+    HeaderJson(Hole),
     /// Text or a quoted attribute of XML or HTML.
     Markup,
     Url,
@@ -179,8 +183,16 @@ impl Template {
         match context {
             Context::Markdown => markdown::settle(&mut parts),
             Context::Body(syntax) => is_json = body::settle(&mut parts, syntax)?,
-            Context::Url | Context::Cookie => check_escapes(&parts)?,
-            Context::Plain | Context::Header | Context::Key => {}
+            Context::Url => {
+                check_escapes(&parts)?;
+                body::query(&mut parts);
+            }
+            Context::Cookie => {
+                check_escapes(&parts)?;
+                body::json_in_fields(&mut parts, 0, b';', Style::FormJson);
+            }
+            Context::Header => body::header(&mut parts),
+            Context::Plain | Context::Key => {}
         }
         let is_shortened = matches!(context, Context::Markdown | Context::Plain);
         let template = Template { parts: parts.into_boxed_slice(), is_json, bytes_max, is_shortened };
@@ -326,17 +338,22 @@ pub(crate) fn lone_path(text: &str) -> Option<&str> {
 
 /// True for names of Unicode letters and digits, `_` and `-`, separated by dots.
 pub(crate) fn is_path(text: &str) -> bool {
-    let is_letter = |c: char| c.is_alphanumeric() || c == '_' || c == '-' || is_sign_of_a_letter(c);
-    text.split('.').all(|name| !name.is_empty() && name.chars().all(is_letter))
+    // They choose the forms of the letters on both sides, as in Persian and Sinhala.
+    let joins = |c: char| matches!(c, '\u{200c}' | '\u{200d}');
+    let is_letter = |c: char| c.is_alphanumeric() || c == '_' || c == '-' || is_sign_of_a_letter(c) || joins(c);
+    let is_name = |name: &str| !name.is_empty() && !name.starts_with(joins) && !name.ends_with(joins);
+    text.split('.').all(|name| is_name(name) && name.chars().all(is_letter))
 }
 
 /// True for a combining mark, which belongs to the letter before it but is not [`char::is_alphanumeric`]: accents as
 /// editors of macOS write them (also Japanese ones), vowels of Arabic, tones of Thai and Lao. In the scripts of India,
-/// whose blocks (U+0900 to 0DFF) have the same layout: the dot below and the sign that removes the vowel.
+/// whose blocks (U+0900 to 0DFF) have the same layout: the dot below and the sign that removes the vowel. Sinhala, Burmese
+/// and Khmer have the latter elsewhere.
 fn is_sign_of_a_letter(c: char) -> bool {
     let of_india = ('\u{900}'..='\u{dff}').contains(&c) && matches!(u32::from(c) % 0x80, 0x3c | 0x4d);
     of_india
         || matches!(c, '\u{300}'..='\u{36f}' | '\u{64b}'..='\u{65f}' | '\u{e47}'..='\u{e4e}' | '\u{ec8}'..='\u{ece}')
+        || matches!(c, '\u{dca}' | '\u{1037}' | '\u{1039}' | '\u{103a}' | '\u{17d2}' | '\u{17dd}')
         || matches!(c, '\u{3099}' | '\u{309a}')
 }
 
@@ -385,8 +402,10 @@ fn push_guarded(
         Value::Json(json) => push_json(out, style, &json),
         Value::Absent => match style {
             // A URL or key without the value would address another thing.
-            Style::Url | Style::Key => return Err(RenderError::Missing { field: source.to_string().into() }),
-            Style::Json(Hole { is_quoted: false, .. }) | Style::FormJson(Hole { is_quoted: false, .. }) => {
+            Style::Url | Style::UrlJson(_) | Style::Key => {
+                return Err(RenderError::Missing { field: source.to_string().into() });
+            }
+            Style::Json(hole) | Style::FormJson(hole) | Style::HeaderJson(hole) if !hole.is_quoted => {
                 push_json(out, style, b"null");
             }
             _ if source.is_json() => push_json(out, style, b"null"),
@@ -427,18 +446,26 @@ fn push_field(out: &mut Vec<u8>, style: Style, field: &Field<'_>) {
 fn push_json(out: &mut Vec<u8>, style: Style, json: &[u8]) {
     match style {
         Style::Json(hole) => body::push_value(out, hole, json),
-        Style::FormJson(hole) => {
+        Style::FormJson(hole) | Style::UrlJson(hole) | Style::HeaderJson(hole) => {
             let mut value = Vec::new();
             body::push_value(&mut value, hole, json);
-            escape::push_percent(out, &value);
+            push_transported(out, style, &value);
         }
         _ => push_bytes(out, style, json),
     }
 }
 
+/// Appends JSON to the text that carries it: a header, or a form or URL.
+fn push_transported(out: &mut Vec<u8>, style: Style, json: &[u8]) {
+    match style {
+        Style::HeaderJson(_) => escape::push_ascii(out, json),
+        _ => escape::push_percent(out, json),
+    }
+}
+
 /// True for styles in which a `+` means a space, or may mean one.
 fn is_percent(style: Style) -> bool {
-    matches!(style, Style::Url | Style::Form | Style::FormJson(_) | Style::Link)
+    matches!(style, Style::Url | Style::Form | Style::FormJson(_) | Style::UrlJson(_) | Style::Link)
 }
 
 /// Appends a text, or the JSON of a list or table, in this style.
@@ -451,10 +478,10 @@ fn push_bytes(out: &mut Vec<u8>, style: Style, bytes: &[u8]) {
         Style::Made => out.extend_from_slice(bytes),
         Style::Line => escape::push_line(out, bytes),
         Style::Json(hole) => body::push_json(out, hole, bytes),
-        Style::FormJson(hole) => {
+        Style::FormJson(hole) | Style::UrlJson(hole) | Style::HeaderJson(hole) => {
             let mut json = Vec::new();
             body::push_json(&mut json, hole, bytes);
-            escape::push_percent(out, &json);
+            push_transported(out, style, &json);
         }
         Style::Markup => escape::push_markup(out, bytes),
         Style::Form | Style::Url => escape::push_percent(out, bytes),

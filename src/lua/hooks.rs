@@ -107,7 +107,7 @@ fn add(lua: Lua, name: &'static str, select: Select) -> EntryOutcome {
     let added = spec.and_then(|(spec, function, origin)| {
         let Given { channel, id, .. } = given;
         // No file is being loaded while the pump runs, so a callback of the pump hides none.
-        let is_stray = id.is_none() && origin.load == 0 && !is_in_tick();
+        let is_stray = id.is_none() && !origin.is_file_load() && !is_in_tick();
         let caller = place.rsplit_once(':').map_or("", |(file, _)| file);
         let file = if origin.file.is_empty() { caller.into() } else { Arc::clone(&origin.file) };
         let added = process.engine().coming_from(origin).register(name, select, channel, id, &spec, function);
@@ -137,8 +137,8 @@ fn add(lua: Lua, name: &'static str, select: Select) -> EntryOutcome {
 fn warn_of_stray(name: &str, channel: &[u8], file: &str) {
     let place = if file.is_empty() { String::new() } else { format!(" in `{file}`") };
     log::warn!(
-        "{name} on `{}`{place}: it cannot follow its file when that is loaded again, because a callback adds it, or a \
-         `return` before the call hides the file; give it an id",
+        "{name} on `{}`{place}: it cannot follow its file when that is loaded again, because a callback or code \
+         without a file adds it, or a `return` before the call hides the file; give it an id",
         shown(channel)
     );
 }

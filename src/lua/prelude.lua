@@ -120,11 +120,17 @@ local function common_name(file)
 	return (string.gsub(path, "^lua/", ""))
 end
 
+-- Whether a chunk of this name is a file that can be loaded again: `Origin::is_file_load`.
+local function is_file(name)
+	return string.sub(name, -4) == ".lua" or string.find(name, "/", 1, true) ~= nil
+end
+
 -- Levels of a stack that are searched: a deeper one is a mistake of the script.
 local stack_max = 1000
 
 -- The origin of a spec, as five values:
--- file: the file that is being loaded, the innermost on the stack; if none is, the file of the function;
+-- file: the file that is being loaded, the innermost on the stack; if none is, the code from a string that is being run;
+-- if none is, the file of the function;
 -- load: the number of this load, or 0 if no file is being loaded;
 -- function and line: the function's number and first line, 0 without a function;
 -- includers: the files that include `file`, innermost first, each followed by a line end.
@@ -136,10 +142,12 @@ local function origin(found)
 	local function look(info)
 		if not place and info.what ~= "C" then place = file_of(info) .. ":" .. info.currentline end
 		if info.what ~= "main" then return end
-		if file then
-			includers, outermost = (includers or "") .. file_of(info) .. "\n", number_of(chunks, info.func)
+		local name, chunk = file_of(info), number_of(chunks, info.func)
+		-- Code from a string (RunString) belongs to the file that runs it.
+		if not file or not is_file(file) and is_file(name) then
+			file, load, includers, outermost = name, chunk, nil, nil
 		else
-			file, load = file_of(info), number_of(chunks, info.func)
+			includers, outermost = (includers or "") .. name .. "\n", chunk
 		end
 	end
 	for level = 3, stack_max do

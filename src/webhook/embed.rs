@@ -12,7 +12,8 @@ use crate::hooks::request::discord::{
     AUTHOR_CHARS_MAX, DESCRIPTION_CHARS_MAX, Embed, EmbedField, FIELD_NAME_CHARS_MAX, FIELD_VALUE_CHARS_MAX,
     FOOTER_CHARS_MAX, Label, TITLE_CHARS_MAX,
 };
-use crate::hooks::template::{Fields, RenderError, Template, markdown};
+use crate::hooks::template::markdown::{self, Code};
+use crate::hooks::template::{Fields, RenderError, Template};
 use crate::hooks::url::{ShownUrl, UrlError};
 
 /// Longest URL that a message shows, in characters. A longer one is left out: a cut URL would lead elsewhere.
@@ -199,35 +200,46 @@ pub(crate) fn is_blank(text: &str) -> bool {
 /// ```text
 /// ab\*c       cut between `\` and `*`: the backslash goes too, it would escape the `…`
 /// ``co|de``   cut inside code: the code is closed with the same mark, or left out if that has no room
+/// ||a|b||     cut inside emphasis or a spoiler: it is closed as well, or the text after it would be hidden in its place
 /// ```
-pub(crate) fn cut(mut text: String, chars_max: usize) -> String {
+pub(crate) fn cut(text: String, chars_max: usize) -> String {
     if text.chars().count() <= chars_max {
         return text;
     }
-    let byte_of = |text: &str, chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
-    // One character is left for the `…`.
-    let mut kept = byte_of(&text, chars_max.saturating_sub(1));
     let (codes, _) = markdown::code(&text);
+    let mut room = chars_max;
+    loop {
+        let found = cut_to(&text, &codes, room);
+        let excess = found.chars().count().saturating_sub(chars_max);
+        if excess == 0 {
+            return found;
+        }
+        room = room.saturating_sub(excess);
+    }
+}
+
+/// As [`cut`]. The marks that end emphasis and spoilers go beyond `chars_max`.
+fn cut_to(text: &str, codes: &[Code], chars_max: usize) -> String {
+    let byte_of = |chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
+    // One character is left for the `…`.
+    let mut kept = byte_of(chars_max.saturating_sub(1));
     let opened = codes.iter().find(|code| (code.open..code.close()).contains(&kept) && code.open < kept);
-    let mut end = String::new();
+    let (mut end, mut outside) = (String::new(), None);
     if let Some(code) = opened {
-        let room = byte_of(&text, chars_max.saturating_sub(1 + code.mark()));
+        let room = byte_of(chars_max.saturating_sub(1 + code.mark()));
         if room >= code.start {
-            (kept, end) = (room.min(code.end), "`".repeat(code.mark()));
+            (kept, end, outside) = (room.min(code.end), "`".repeat(code.mark()), Some(code.open));
         } else {
             kept = code.open;
         }
     }
-    text.truncate(kept);
+    let text = text.get(..kept).unwrap_or_default();
     // An odd number of backslashes at the end: the last one began an escape.
     let backslashes = text.bytes().rev().take_while(|byte| *byte == b'\\').count();
-    if backslashes % 2 == 1 && end.is_empty() {
-        text.pop();
-    }
-    if chars_max > 0 {
-        text.push('…');
-    }
-    text + &end
+    let text = if backslashes % 2 == 1 && end.is_empty() { text.get(..kept - 1).unwrap_or_default() } else { text };
+    end.push_str(&markdown::end_marks(text, outside.unwrap_or(text.len()), codes));
+    let dots = if chars_max > 0 { "…" } else { "" };
+    format!("{text}{dots}{end}")
 }
 
 /// Why no message could be built from an event.

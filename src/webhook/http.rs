@@ -53,6 +53,8 @@ impl Request {
             HttpBody::None => return Ok(request),
             HttpBody::Event => {
                 request.body = event_json(fields.json);
+                // Its receiver may read line by line.
+                on_one_line(&mut request.body);
                 true
             }
             HttpBody::Template(template) => {
@@ -61,9 +63,6 @@ impl Request {
             }
         };
         let has_lines = http.batch.is_some_and(|batch| batch.form == BatchForm::Lines);
-        if has_lines && matches!(http.body, HttpBody::Event) {
-            on_one_line(&mut request.body);
-        }
         if !request.has_header("content-type") {
             let json = if has_lines { JSON_LINES } else { JSON };
             let value = if is_json { json } else { TEXT };

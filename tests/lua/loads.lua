@@ -22,6 +22,7 @@ local ways = {
 	coroutines = "coroutine.wrap(function() coroutine.wrap(function() ADD end)() end)()",
 	-- The function inside has two hooks, so that the second coroutine of one load is seen as no load of its own.
 	two = "for _, word in ipairs({ 'a', 'b' }) do coroutine.wrap(function() ADD2 end)() end",
+	string = "RunString([==[ADD]==])",
 	included = "RunString('coroutine.wrap(function() ADD end)()', 'lua/autorun/inner.lua')",
 }
 local function loads_that_are_seen()
@@ -77,6 +78,9 @@ local function loads_that_are_not_seen()
 		realtime.AddHook("unseen", { type = "counter", key = "k" }) realtime.AddHook("unseen", { type = "counter", key = "l" })
 	end) ]])
 	load("lua/autorun/named.lua", [[ timer.Simple(0, function() realtime.AddHook("unseen", "named", { type = "counter", key = "k" }) end) ]])
+	for word = 1, 2 do RunString(([[ realtime.AddHook("unseen", { type = "counter", key = "%d" }) ]]):format(word), "lua_run") end
+	-- The second function replaces the first, and the log says so.
+	for word = 1, 2 do RunString("local word = " .. word .. condition, "lua_run") end
 	realtime.Set("x", 1, function() realtime.AddHook("unseen", { type = "counter", key = "by the pump" }) end)
 end
 

@@ -59,6 +59,18 @@ local function in_the_first_map()
 	load("moves", [[ realtime.AddHook("there", "moving", { type = "counter", key = "moving" }) ]])
 	check("moved", tostring(realtime.RemoveHook("here", "moving")) .. tostring(realtime.RemoveHook("moving")), "falsetrue")
 
+	-- A wrong spec changes nothing: the hook that stands goes on.
+	load("text", [[ realtime.AddHook("text", { type = "counter", key = "text:new", tll = 5 }) ]])
+	check("a wrong spec", standing(), "6 hooks, 2 aggregators")
+
+	-- As many messages as a server may have: those that the file had before take no room.
+	for _, word in ipairs({ "old", "new" }) do
+		load("statuses", ([[ for n = 1, 32 do assert(realtime.AddHook("status", { type = "discord_status",
+			webhook_url = "http://127.0.0.1:9/api/webhooks/" .. n .. "/hunter2", format = "WORD" })) end ]]):gsub("WORD", word))
+		check("statuses", standing(), "38 hooks, 2 aggregators")
+	end
+	load("statuses", [[ realtime.RemoveHook(realtime.AddHook("status", { type = "counter", key = "never" })) ]])
+
 	-- A helper file creates the function, and two scripts call it.
 	load("helper", [[
 		function add_by_helper(word)
@@ -87,6 +99,16 @@ local function in_the_first_map()
 	check("included by two", standing(), "13 hooks, 2 aggregators")
 	for channel, expected in pairs({ on_a = true, on_b = false, on_c = true }) do
 		check("included for " .. channel, realtime.RemoveHook(included[channel]), expected)
+	end
+	-- So it does with hooks that differ in their functions only.
+	HELPER = [[ local own = WORD included[own] = realtime.AddHook("included", { type = "conditional",
+		condition = function(data) return data.word == own end, actions = { { type = "counter", key = "included" } } }) ]]
+	for _, word in ipairs({ "a", "b", "b" }) do
+		load("for_" .. word, ("WORD = '%s' RunString(HELPER, 'lua/autorun/included.lua')"):format(word))
+	end
+	check("functions included by two", standing(), "13 hooks, 2 aggregators")
+	for word in pairs({ a = true, b = true }) do
+		check("a function included for " .. word, realtime.RemoveHook(included[word]), true)
 	end
 
 	-- Hooks that a timer adds: the rounds of the loop stay apart, and the next run replaces them.

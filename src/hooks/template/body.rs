@@ -16,6 +16,8 @@
 //!
 //! In HTML a value does not begin a link such as `href`: it could choose another site there, or be a script.
 //!
+//! A field of a URL's query, a cookie and a header may hold JSON, too: values in it are escaped as JSON first.
+//!
 //! A body is checked with a sample in place of each placeholder. A text that is JSON with the samples is JSON with all
 //! values, as each value is written as one JSON value or inside one string.
 
@@ -47,6 +49,10 @@ pub(crate) struct Hole {
     strings: u8,
 }
 
+/// The names of the charset of all bodies, and the error for another one, which completes a sentence.
+const UTF8: [&str; 2] = ["utf-8", "utf8"];
+const OTHER_CHARSET: &str = "names a charset other than UTF-8, but every body is UTF-8";
+
 impl Syntax {
     /// The syntax that a `Content-Type` names: <https://www.rfc-editor.org/rfc/rfc9110#section-8.3>. Structured
     /// suffixes (`+json`, `+xml`) are those of RFC 6839. The error completes a sentence about the header.
@@ -56,8 +62,8 @@ impl Syntax {
         let charset = members.filter_map(|member| member.split_once('=')).find_map(|(name, value)| {
             name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').to_ascii_lowercase())
         });
-        if !charset.is_none_or(|charset| ["utf-8", "utf8", "us-ascii"].contains(&charset.as_str())) {
-            return Err("names a charset other than UTF-8, but every body is UTF-8");
+        if !charset.is_none_or(|charset| UTF8.contains(&charset.as_str())) {
+            return Err(OTHER_CHARSET);
         }
         let (family, name) = kind.split_once('/').ok_or("is not a media type like application/json")?;
         if family == "multipart" {
@@ -295,6 +301,27 @@ fn set(parts: &mut [Part], index: usize, found: Style) {
 /// form and then parses the JSON.
 fn form(parts: &mut [Part]) -> Result<(), TemplateError> {
     super::check_escapes(parts)?;
+    for index in 0..parts.len() {
+        set(parts, index, Style::Form);
+    }
+    json_in_fields(parts, 0, b'&', Style::FormJson);
+    Ok(())
+}
+
+/// Settles the query of a URL, whose fields are those of a form. The placeholders before it keep their style.
+pub(super) fn query(parts: &mut [Part]) {
+    let start = parts.iter().enumerate().find_map(|(index, part)| match part {
+        Part::Literal(text) => text.find('?').map(|at| (index, at + 1)),
+        Part::Field { .. } => None,
+    });
+    if let Some((index, skipped)) = start {
+        json_in_fields(parts.get_mut(index..).unwrap_or_default(), skipped, b'&', Style::UrlJson);
+    }
+}
+
+/// Gives the placeholders in those fields whose value is JSON the style that `made` builds from their position. The
+/// fields begin after `skipped` bytes.
+pub(super) fn json_in_fields(parts: &mut [Part], skipped: usize, separator: u8, made: fn(Hole) -> Style) {
     let mut fields = vec![(false, Json::default())];
     for (index, part) in parts.iter().enumerate() {
         let Part::Literal(text) = part else {
@@ -303,11 +330,11 @@ fn form(parts: &mut [Part]) -> Result<(), TemplateError> {
             }
             continue;
         };
-        let mut bytes = text.bytes();
+        let mut bytes = text.bytes().skip(if index == 0 { skipped } else { 0 });
         while let Some(byte) = bytes.next() {
             let Some((has_name, json)) = fields.last_mut() else { break };
             match byte {
-                b'&' => fields.push((false, Json::default())),
+                separates if separates == separator => fields.push((false, Json::default())),
                 // The name is not part of the JSON. Its placeholders keep the style of the form.
                 b'=' if !*has_name => fields.push((true, Json::default())),
                 b'%' => {
@@ -320,15 +347,19 @@ fn form(parts: &mut [Part]) -> Result<(), TemplateError> {
             }
         }
     }
-    for index in 0..parts.len() {
-        set(parts, index, Style::Form);
-    }
     for (has_name, json) in fields {
         if has_name && tape::is_container(&json.text, &mut Vec::new()) {
-            json.settle(parts, Style::FormJson);
+            json.settle(parts, made);
         }
     }
-    Ok(())
+}
+
+/// Settles a header: its values are escaped as JSON if it is JSON with quotes. Brackets alone are a decoration.
+pub(super) fn header(parts: &mut [Part]) {
+    let json = Json::of(parts);
+    if json.text.contains(&b'"') && tape::is_container(&json.text, &mut Vec::new()) {
+        json.settle(parts, Style::HeaderJson);
+    }
 }
 
 /// The state of the scan through XML or HTML.
@@ -357,6 +388,9 @@ fn markup(parts: &mut [Part], is_html: bool) -> Result<(), TemplateError> {
     for index in 0..parts.len() {
         match parts.get(index) {
             Some(Part::Literal(text)) => {
+                if names_another_charset(&text.to_ascii_lowercase()) {
+                    return Err(TemplateError::Body(OTHER_CHARSET));
+                }
                 let text = text.clone();
                 let mut rest = &*text;
                 while let Some(character) = rest.chars().next() {
@@ -365,11 +399,28 @@ fn markup(parts: &mut [Part], is_html: bool) -> Result<(), TemplateError> {
                     rest = rest.get(read..).unwrap_or_default();
                 }
             }
-            Some(Part::Field { .. }) => set(parts, index, style_in(&state, is_html)?),
+            Some(Part::Field { .. }) => {
+                let found = style_in(&state, is_html, parts.get(index..).unwrap_or_default())?;
+                set(parts, index, found);
+            }
             None => {}
         }
     }
     Ok(())
+}
+
+/// True if the prolog of XML or a `<meta>` of HTML, in this text of lower case, names a charset other than UTF-8.
+fn names_another_charset(text: &str) -> bool {
+    [("<?xml", "encoding"), ("<meta", "charset")].iter().any(|(start, name)| {
+        text.split(start).skip(1).any(|rest| {
+            let tag = rest.split('>').next().unwrap_or_default();
+            let value = tag.split_once(name).and_then(|(_, rest)| rest.trim_start().strip_prefix('='));
+            let value = value.map(|value| value.trim_start_matches(|c: char| c.is_whitespace() || "\"'".contains(c)));
+            let name = value
+                .and_then(|value| value.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').next());
+            name.is_some_and(|name| !UTF8.contains(&name))
+        })
+    })
 }
 
 /// The state after the next character, and the number of bytes read from `rest`, which begins with that character.
@@ -414,10 +465,25 @@ fn step(state: MarkupState, character: char, rest: &str, is_html: bool) -> (Mark
 }
 
 /// Attributes of HTML that hold a URL. A browser runs the rest of one that begins with `javascript:`.
-const LINKS: [&str; 6] = ["href", "src", "action", "formaction", "xlink:href", "data"];
+const LINKS: [&str; 12] = [
+    "href",
+    "src",
+    "action",
+    "formaction",
+    "xlink:href",
+    "data",
+    "poster",
+    "background",
+    "cite",
+    "manifest",
+    "longdesc",
+    "codebase",
+];
+/// Attributes of HTML whose value is itself a style, a page, or a list of URLs, in which a value could begin another.
+const NOT_FILLED: [&str; 5] = ["style", "srcdoc", "srcset", "imagesrcset", "ping"];
 
-/// The style that keeps a value harmless in this state. An error if none does.
-fn style_in(state: &MarkupState, is_html: bool) -> Result<Style, TemplateError> {
+/// The style that keeps a value harmless in this state. An error if none does. `rest` begins with the placeholder.
+fn style_in(state: &MarkupState, is_html: bool, rest: &[Part]) -> Result<Style, TemplateError> {
     let found = "has a placeholder in its markup: allowed are text and quoted attributes";
     let (tag, text) = match state {
         MarkupState::Text => return Ok(Style::Markup),
@@ -426,9 +492,21 @@ fn style_in(state: &MarkupState, is_html: bool) -> Result<Style, TemplateError> 
     };
     let name = tag.trim_end().trim_end_matches('=').trim_end();
     let name = name.rsplit(|c: char| c.is_whitespace() || c == '"' || c == '/').next().unwrap_or_default();
-    // The value of an `on...` attribute, of `style` and of `srcdoc` is itself a script, style or page: a browser
-    // resolves character references before it runs it.
-    if is_html && (name.starts_with("on") || ["style", "srcdoc"].contains(&name)) {
+    let element = tag.split(|c: char| c.is_whitespace() || c == '/').next().unwrap_or_default();
+    // A `<meta http-equiv="refresh">` leads to the URL in its content, whatever the order of both.
+    let acts = || {
+        let literals = rest.iter().filter_map(|part| if let Part::Literal(text) = part { Some(&**text) } else { None });
+        let later = literals.collect::<String>().to_ascii_lowercase();
+        [tag, later.split('>').next().unwrap_or_default()].iter().any(|text| text.contains("http-equiv"))
+    };
+    // An animation of SVG may set the `href` of the element around it.
+    let animates = || element.starts_with("animate") || element == "set";
+    // The value of an `on...` attribute is a script: a browser resolves character references before it runs it.
+    let is_refused = name.starts_with("on")
+        || NOT_FILLED.contains(&name)
+        || name == "content" && element == "meta" && acts()
+        || ["values", "to", "from", "by"].contains(&name) && animates();
+    if is_html && is_refused {
         return Err(TemplateError::Body(found));
     }
     let Some(link) = LINKS.iter().find(|link| is_html && **link == name) else { return Ok(Style::Markup) };

@@ -95,6 +95,19 @@ pub(super) fn push_header(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// Appends JSON to that of a header: other characters than ASCII as JSON escapes them, which both ends agree on.
+pub(super) fn push_ascii(out: &mut Vec<u8>, json: &[u8]) {
+    for character in json.utf8_chunks().flat_map(|chunk| chunk.valid().chars()) {
+        if matches!(character, ' '..='~') {
+            push_char(out, character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+            }
+        }
+    }
+}
+
 /// Appends a value to a path, a query or a form: every byte as `%xx`, except letters, digits and `-._~`, the unreserved
 /// characters of <https://www.rfc-editor.org/rfc/rfc3986#section-2.3>.
 pub(super) fn push_percent(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -155,11 +155,25 @@ pub(super) fn settle(parts: &mut [Part]) {
 
 /// The style of a value outside code marks, in a text with or without backticks.
 fn outside(before: &str, beside_marks: bool) -> Style {
-    let parts = |c: char| c.is_whitespace() || "<>()[]\"`".contains(c);
-    let word = before.rsplit(parts).next().unwrap_or_default();
+    let word = before.rsplit(|c: char| c.is_whitespace() || "<>`".contains(c)).next().unwrap_or_default();
     // Discord makes a link of a word that begins like this.
-    let is_link = ["https://", "http://", "steam://"].iter().any(|scheme| word.contains(scheme));
+    let begins =
+        |scheme: &&str| word.match_indices(*scheme).any(|(at, _)| !is_closed(word.get(at..).unwrap_or_default()));
+    let is_link = ["https://", "http://", "steam://"].iter().any(begins);
     if is_link { Style::Link } else { Style::Markdown { beside_marks } }
+}
+
+/// True if a bracket that was open before this beginning of a link is closed in it, which ends the link: the `)` of
+/// `[map](https://e/m)`. A bracket that opens and closes in it is a part of it.
+fn is_closed(link: &str) -> bool {
+    [('(', ')'), ('[', ']')].iter().any(|(open, close)| {
+        let mut depth = 0_usize;
+        link.chars().any(|c| {
+            let closes = c == *close && depth == 0;
+            depth = if c == *open { depth + 1 } else { depth.saturating_sub(usize::from(c == *close)) };
+            closes
+        })
+    })
 }
 
 /// The style of a value between code marks. The flag is true if the value needs [`Guard::Apart`].
@@ -196,9 +210,21 @@ fn without_code(text: &str, at: usize, codes: &[Code]) -> String {
     outside + text.get(from..at).unwrap_or_default()
 }
 
-/// True if emphasis, a spoiler or the text of a link is open at this offset: an odd number of runs of its mark, or an
-/// open bracket, precedes it outside code.
+/// True if emphasis, a spoiler or the text of a link is open at this offset.
 fn is_enclosed(text: &str, at: usize, codes: &[Code]) -> bool {
+    let (marks, brackets) = open_marks(text, at, codes);
+    brackets > 0 || !marks.is_empty()
+}
+
+/// The marks that end the emphasis and the spoilers that are open at this offset.
+pub(crate) fn end_marks(text: &str, at: usize, codes: &[Code]) -> String {
+    let (marks, _) = open_marks(text, at, codes);
+    marks.into_iter().rev().flat_map(|(sign, run)| std::iter::repeat_n(sign, run)).collect()
+}
+
+/// The signs and lengths of the marks that are open at this offset, and the number of open brackets. A mark is open if
+/// an odd number of runs of its sign precedes the offset outside code.
+fn open_marks(text: &str, at: usize, codes: &[Code]) -> (Vec<(char, usize)>, usize) {
     let mut is_escaped = false;
     let outside = without_code(text, at, codes);
     let characters = outside.chars().map(|character| {
@@ -207,7 +233,7 @@ fn is_enclosed(text: &str, at: usize, codes: &[Code]) -> bool {
         if is_literal { VALUE } else { character }
     });
     let characters: Vec<char> = characters.collect();
-    let (mut open, mut brackets, mut at) = ([false; 4], 0, 0_usize);
+    let (mut open, mut brackets, mut at) = (Vec::<(char, usize)>::new(), 0_usize, 0_usize);
     for run in characters.chunk_by(|one, next| one == next) {
         let before = at.checked_sub(1).and_then(|at| characters.get(at)).copied().unwrap_or(' ');
         at += run.len();
@@ -215,19 +241,20 @@ fn is_enclosed(text: &str, at: usize, codes: &[Code]) -> bool {
         let sign = run.first().copied().unwrap_or(' ');
         // A sign alone is a mark only if it is `*` or `_`: no bullet, and not inside a word.
         let is_mark = match sign {
-            _ if run.len() > 1 => true,
+            '*' | '_' | '~' | '|' if run.len() > 1 => true,
             '*' => !(before.is_whitespace() && after.is_whitespace()),
             '_' => !(before.is_alphanumeric() && after.is_alphanumeric()),
             _ => false,
         };
-        match "*_~|".find(sign).and_then(|mark| open.get_mut(mark)) {
-            Some(open) => *open ^= is_mark,
-            None if sign == '[' => brackets += run.len(),
-            None if sign == ']' => brackets = brackets.saturating_sub(run.len()),
-            None => {}
+        match open.iter().position(|(known, _)| *known == sign) {
+            Some(known) if is_mark => _ = open.remove(known),
+            None if is_mark => open.push((sign, run.len())),
+            _ if sign == '[' => brackets += run.len(),
+            _ if sign == ']' => brackets = brackets.saturating_sub(run.len()),
+            _ => {}
         }
     }
-    brackets > 0 || open.contains(&true)
+    (open, brackets)
 }
 
 /// The guard of a value outside or inside code: against a mention that the hook's text begins, and for code marks

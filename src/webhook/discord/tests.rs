@@ -252,6 +252,16 @@ fn texts_are_cut_between_characters_and_outside_escapes() {
         ("\\\\\\*", 3, "\\\\…"),
         ("ab", 1, "…"),
         ("ab", 0, ""),
+        // Emphasis and spoilers of the hook stay closed, those of a value are escaped.
+        ("||abcdef||", 9, "||abcd…||"),
+        ("||abcdef||", 8, "||abc…||"),
+        ("||abc|| d", 8, "||abc||…"),
+        ("||abc|| d", 7, "||ab…||"),
+        ("||abc|| de", 9, "||abc|| …"),
+        ("||abcdef||", 4, "|…"),
+        ("**__~~a_b c~~__**", 14, "**__~~a…~~__**"),
+        ("*a\\*b* _cdef_", 11, "*a\\*b* _c…_"),
+        ("||`*b* c`|| x", 11, "||`*b* …`||"),
     ] {
         assert_eq!(cut(text.to_owned(), max), expected, "{text} to {max}");
     }
@@ -461,6 +471,9 @@ proptest! {
         prop_assert!(markdown::code(&text).1);
         let found = cut(text.clone(), max);
         prop_assert!(markdown::code(&found).1 && found.chars().count() <= max, "{:?} to {}: {:?}", text, max, found);
+        // Around all of it a spoiler, which is closed too, if there is room for one.
+        let found = cut(format!("||x{text}x||"), max + 6);
+        prop_assert!(!markdown::is_open(&found) && found.chars().count() <= max + 6, "{:?} to {}: {:?}", text, max, found);
     }
 
     #[test]

@@ -413,6 +413,19 @@ fn lines_and_texts_are_within_discords_limits() {
     assert!(content.chars().count() <= 2000 && content.lines().count() >= 9, "{content}");
 }
 
+/// A line whose spoiler were open would hide the text up to the spoiler of the next line, and show that one.
+#[test]
+fn a_cut_line_hides_its_own_text_only() {
+    let spec =
+        json!({ "type": "discord_status", "webhook": "http://h/", "format": "{events}", "event_format": "||{name}||" });
+    let status = status(spec);
+    let lines = lines_of(&status, &["secret", &"*".repeat(110)].map(|name| json!({ "name": name })));
+    let content = made(&status, &GameValues::default(), &lines)["content"].as_str().unwrap().to_owned();
+    let (first, second) = content.split_once('\n').unwrap();
+    assert_eq!((first.chars().count(), second), (199, "||secret||"));
+    assert!(first.starts_with("||\\*") && first.ends_with("\\*…||"), "{first}");
+}
+
 #[test]
 fn the_urls_create_and_edit_one_message_of_the_webhook() {
     for (webhook, create, edit) in [
