@@ -126,18 +126,23 @@ pub(super) fn settle(parts: &mut [Part]) {
         }
     }
     let (codes, _) = code(&text);
+    let enclosed = marks_before(&text, text.len(), &codes).at_codes;
     let beside_marks = text.contains('`');
+    let mut passed = Passed::new(&text);
     for index in 0..parts.len() {
         let start = starts.get(index).copied().unwrap_or_default();
-        let code = codes.iter().find(|code| (code.start..code.end).contains(&start));
-        let before = text.get(..start).unwrap_or_default();
+        let code = codes.iter().zip(&enclosed).find(|(code, _)| (code.start..code.end).contains(&start));
+        passed.go_on_to(start);
         let is_before_value = matches!(parts.get(index + 1), Some(Part::Field { .. }));
         match parts.get_mut(index) {
             Some(Part::Field { style, guard, .. }) => {
-                let (found, apart) = code
-                    .map_or_else(|| (outside(before, beside_marks), false), |code| inside(*code, &codes, &text, start));
+                let (found, apart) = match code {
+                    Some((code, enclosed)) => inside(*code, *enclosed, &text, start),
+                    None if passed.link.is_some() => (Style::Link, false),
+                    None => (Style::Markdown { beside_marks }, false),
+                };
                 *style = found;
-                *guard = if apart { Guard::Apart } else { guard_of(before, text.get(start..).unwrap_or_default()) };
+                *guard = if apart { Guard::Apart } else { passed.guard() };
             }
             Some(Part::Literal(literal)) => {
                 let end = start + literal.len();
@@ -153,31 +158,90 @@ pub(super) fn settle(parts: &mut [Part]) {
     }
 }
 
-/// The style of a value outside code marks, in a text with or without backticks.
-fn outside(before: &str, beside_marks: bool) -> Style {
-    let word = before.rsplit(|c: char| c.is_whitespace() || "<>`".contains(c)).next().unwrap_or_default();
-    // Discord makes a link of a word that begins like this.
-    let begins =
-        |scheme: &&str| word.match_indices(*scheme).any(|(at, _)| !is_closed(word.get(at..).unwrap_or_default()));
-    let is_link = ["https://", "http://", "steam://"].iter().any(begins);
-    if is_link { Style::Link } else { Style::Markdown { beside_marks } }
+/// The part of a text before one placeholder after the other. Each character is looked at once.
+struct Passed<'a> {
+    text: &'a str,
+    at: usize,
+    /// In a link: how many `(` and `[` are open in it.
+    link: Option<[usize; 2]>,
+    /// Where the digits and values directly before `at` begin, and where the letters do.
+    digits: usize,
+    letters: usize,
 }
 
-/// True if a bracket that was open before this beginning of a link is closed in it, which ends the link: the `)` of
-/// `[map](https://e/m)`. A bracket that opens and closes in it is a part of it.
-fn is_closed(link: &str) -> bool {
-    [('(', ')'), ('[', ']')].iter().any(|(open, close)| {
-        let mut depth = 0_usize;
-        link.chars().any(|c| {
-            let closes = c == *close && depth == 0;
-            depth = if c == *open { depth + 1 } else { depth.saturating_sub(usize::from(c == *close)) };
-            closes
-        })
-    })
+impl Passed<'_> {
+    fn new(text: &str) -> Passed<'_> {
+        Passed { text, at: 0, link: None, digits: 0, letters: 0 }
+    }
+
+    fn go_on_to(&mut self, to: usize) {
+        let from = std::mem::replace(&mut self.at, to);
+        for (offset, character) in self.text.get(from..to).unwrap_or_default().char_indices() {
+            let (start, next) = (from + offset, from + offset + character.len_utf8());
+            if !is_id(character) {
+                self.digits = next;
+            }
+            if !character.is_ascii_alphabetic() {
+                self.letters = next;
+            }
+            // Discord makes a link of a word that begins like this.
+            let begins = |scheme: &str| self.text.get(start..).is_some_and(|rest| rest.starts_with(scheme));
+            match &mut self.link {
+                _ if character.is_whitespace() || "<>`".contains(character) => self.link = None,
+                Some(depths) if closes(depths, character) => self.link = None,
+                None if ["https://", "http://", "steam://"].into_iter().any(begins) => self.link = Some([0; 2]),
+                Some(_) | None => {}
+            }
+        }
+    }
+
+    /// The guard of a value outside or inside code: against a mention that the hook's text begins, and for code marks
+    /// directly beside the value. Letter case does not count.
+    fn guard(&self) -> Guard {
+        let (before, after) = self.text.split_at_checked(self.at).unwrap_or_default();
+        let mark = before.get(..self.digits).unwrap_or_default();
+        if mark.strip_suffix(['!', '&']).unwrap_or(mark).ends_with("<@") {
+            return Guard::Digits;
+        }
+        let (before_word, word) = before.split_at_checked(self.letters).unwrap_or_default();
+        let begins = |whole: &str| whole.starts_with(&word.to_ascii_lowercase());
+        let is_beside_mark =
+            before.trim_end_matches(VALUE).ends_with('`') || after.trim_start_matches(VALUE).starts_with('`');
+        if before_word.ends_with('@') && (begins("everyone") || begins("here")) {
+            Guard::Apart
+        } else if is_beside_mark {
+            Guard::Present
+        } else {
+            Guard::None
+        }
+    }
+}
+
+/// Whether a character may stand in the id of a mention.
+fn is_id(character: char) -> bool {
+    character.is_ascii_digit() || character == VALUE
+}
+
+/// Counts the brackets of a link. True if this one closes a bracket that was open before the link, which ends it: the `)`
+/// of `[map](https://e/m)`. A bracket that opens and closes in a link is a part of it.
+fn closes(depths: &mut [usize; 2], character: char) -> bool {
+    let [round, square] = depths;
+    let depth = match character {
+        '(' | ')' => round,
+        '[' | ']' => square,
+        _ => return false,
+    };
+    if matches!(character, '(' | '[') {
+        *depth += 1;
+        return false;
+    }
+    let is_foreign = *depth == 0;
+    *depth = depth.saturating_sub(1);
+    is_foreign
 }
 
 /// The style of a value between code marks. The flag is true if the value needs [`Guard::Apart`].
-fn inside(code: Code, codes: &[Code], text: &str, start: usize) -> (Style, bool) {
+fn inside(code: Code, enclosed: bool, text: &str, start: usize) -> (Style, bool) {
     let before = text.get(code.start..start).unwrap_or_default();
     let line = text.get(..code.open).and_then(|before| before.rsplit('\n').next()).unwrap_or_default().trim_start();
     // A quote ends with its line, and so does the code inside it: a line end in the value would end both.
@@ -187,7 +251,7 @@ fn inside(code: Code, codes: &[Code], text: &str, start: usize) -> (Style, bool)
     let rest = text.get(start..code.end).unwrap_or_default();
     let may_be_a_name = is_first_line && rest.contains('\n');
     let lines = code.is_block && !is_first_line && !is_quoted;
-    (Style::Code { lines, enclosed: is_enclosed(text, code.open, codes) }, may_be_a_name)
+    (Style::Code { lines, enclosed }, may_be_a_name)
 }
 
 /// True if something in the text reaches beyond its end: code, emphasis, a spoiler or a link without an end, or a quote
@@ -195,7 +259,9 @@ fn inside(code: Code, codes: &[Code], text: &str, start: usize) -> (Style, bool)
 pub(crate) fn is_open(text: &str) -> bool {
     let (codes, is_whole) = code(text);
     let is_quote = |line: &str| line.trim_start_matches(' ').starts_with(">>>");
-    !is_whole || without_code(text, text.len(), &codes).lines().any(is_quote) || is_enclosed(text, text.len(), &codes)
+    !is_whole
+        || without_code(text, text.len(), &codes).lines().any(is_quote)
+        || marks_before(text, text.len(), &codes).is_enclosed()
 }
 
 /// The text before this offset, with one letter in place of each stretch of code: marks on its two sides do not form
@@ -210,21 +276,32 @@ fn without_code(text: &str, at: usize, codes: &[Code]) -> String {
     outside + text.get(from..at).unwrap_or_default()
 }
 
-/// True if emphasis, a spoiler or the text of a link is open at this offset.
-fn is_enclosed(text: &str, at: usize, codes: &[Code]) -> bool {
-    let (marks, brackets) = open_marks(text, at, codes);
-    brackets > 0 || !marks.is_empty()
-}
-
 /// The marks that end the emphasis and the spoilers that are open at this offset.
 pub(crate) fn end_marks(text: &str, at: usize, codes: &[Code]) -> String {
-    let (marks, _) = open_marks(text, at, codes);
-    marks.into_iter().rev().flat_map(|(sign, run)| std::iter::repeat_n(sign, run)).collect()
+    let open = marks_before(text, at, codes).open;
+    open.into_iter().rev().flat_map(|(sign, run)| std::iter::repeat_n(sign, run)).collect()
 }
 
-/// The signs and lengths of the marks that are open at this offset, and the number of open brackets. A mark is open if
-/// an odd number of runs of its sign precedes the offset outside code.
-fn open_marks(text: &str, at: usize, codes: &[Code]) -> (Vec<(char, usize)>, usize) {
+/// The marks that are open at an offset.
+#[derive(Default)]
+struct OpenMarks {
+    /// Sign and length of each mark. One is open if an odd number of runs of its sign precedes the offset outside code.
+    open: Vec<(char, usize)>,
+    /// The number of open brackets.
+    brackets: usize,
+    /// For each stretch of code before the offset: whether anything is open where it begins.
+    at_codes: Vec<bool>,
+}
+
+impl OpenMarks {
+    /// True if emphasis, a spoiler or the text of a link is open.
+    fn is_enclosed(&self) -> bool {
+        self.brackets > 0 || !self.open.is_empty()
+    }
+}
+
+/// The marks that are open at this offset.
+fn marks_before(text: &str, at: usize, codes: &[Code]) -> OpenMarks {
     let mut is_escaped = false;
     let outside = without_code(text, at, codes);
     let characters = outside.chars().map(|character| {
@@ -233,10 +310,22 @@ fn open_marks(text: &str, at: usize, codes: &[Code]) -> (Vec<(char, usize)>, usi
         if is_literal { VALUE } else { character }
     });
     let characters: Vec<char> = characters.collect();
-    let (mut open, mut brackets, mut at) = (Vec::<(char, usize)>::new(), 0_usize, 0_usize);
+    // The places of the letters that stand for code.
+    let (mut places, mut place, mut from) = (Vec::new(), 0, 0);
+    for code in codes.iter().take_while(|code| code.close() <= at) {
+        place += text.get(from..code.open).unwrap_or_default().chars().count();
+        places.push(place);
+        place += 1;
+        from = code.close();
+    }
+    let mut places = places.into_iter().peekable();
+    let (mut found, mut at) = (OpenMarks::default(), 0_usize);
     for run in characters.chunk_by(|one, next| one == next) {
         let before = at.checked_sub(1).and_then(|at| characters.get(at)).copied().unwrap_or(' ');
         at += run.len();
+        while places.next_if(|place| *place < at).is_some() {
+            found.at_codes.push(found.is_enclosed());
+        }
         let after = characters.get(at).copied().unwrap_or(' ');
         let sign = run.first().copied().unwrap_or(' ');
         // A sign alone is a mark only if it is `*` or `_`: no bullet, and not inside a word.
@@ -246,35 +335,13 @@ fn open_marks(text: &str, at: usize, codes: &[Code]) -> (Vec<(char, usize)>, usi
             '_' => !(before.is_alphanumeric() && after.is_alphanumeric()),
             _ => false,
         };
-        match open.iter().position(|(known, _)| *known == sign) {
-            Some(known) if is_mark => _ = open.remove(known),
-            None if is_mark => open.push((sign, run.len())),
-            _ if sign == '[' => brackets += run.len(),
-            _ if sign == ']' => brackets = brackets.saturating_sub(run.len()),
+        match found.open.iter().position(|(known, _)| *known == sign) {
+            Some(known) if is_mark => _ = found.open.remove(known),
+            None if is_mark => found.open.push((sign, run.len())),
+            _ if sign == '[' => found.brackets += run.len(),
+            _ if sign == ']' => found.brackets = found.brackets.saturating_sub(run.len()),
             _ => {}
         }
     }
-    (open, brackets)
-}
-
-/// The guard of a value outside or inside code: against a mention that the hook's text begins, and for code marks
-/// directly beside the value. Letter case does not count.
-fn guard_of(before: &str, after: &str) -> Guard {
-    let digits = |c: char| c.is_ascii_digit() || c == VALUE;
-    let mark = before.trim_end_matches(digits);
-    if mark.strip_suffix(['!', '&']).unwrap_or(mark).ends_with("<@") {
-        return Guard::Digits;
-    }
-    let word = before.rsplit(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
-    let is_at = before.strip_suffix(word).is_some_and(|before| before.ends_with('@'));
-    let begins = |whole: &str| whole.starts_with(&word.to_ascii_lowercase());
-    let is_beside_mark =
-        before.trim_end_matches(VALUE).ends_with('`') || after.trim_start_matches(VALUE).starts_with('`');
-    if is_at && (begins("everyone") || begins("here")) {
-        Guard::Apart
-    } else if is_beside_mark {
-        Guard::Present
-    } else {
-        Guard::None
-    }
+    found
 }
