@@ -551,10 +551,10 @@ fn a_log_that_is_not_written_leaves_room_for_others() {
             fs::write(&path, b"RTEL").unwrap();
             fs::write(folder.0.join("bad.lock"), b"1").unwrap();
             fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
-        } else if case == "rotation" {
+        } else if case != "lock" {
             append(&bad).unwrap();
         }
-        serve_once(&mut desk, &files, now);
+        serve_waiting(&mut desk, &files, now);
         let before = balance(&files).0;
         held::hold(&place, u32::MAX);
         if case == "full" {
