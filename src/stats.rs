@@ -201,6 +201,8 @@ counters! {
         disk_full,
         /// Another program held a file of the log, and the memory for records that wait was full.
         held,
+        /// The log was still being opened, and the memory for records that wait was full.
+        opening,
         /// The log cannot be written: a bad path, another process has it, or the file is no event log.
         refused,
         /// The disk had not taken it when its log had to be closed.

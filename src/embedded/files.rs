@@ -24,8 +24,6 @@ pub(crate) const STORE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Largest file of values: the overheads that the store counts are larger than those of the file.
 const VALUES_BYTES_MAX: usize = STORE_BYTES_MAX + 1024;
 const LOGIN_BYTES_MAX: usize = 4096;
-/// Names that are tried for a file that is set aside.
-const ASIDE_MAX: u32 = 100;
 /// Random bytes of a password: 192 bits.
 const PASSWORD_BYTES: usize = 24;
 /// Shortest password that is taken from the file.
@@ -190,15 +188,7 @@ impl Files {
     fn set_aside(&mut self, name: &str, found: &str) -> Option<String> {
         let path = self.folder.join(name);
         fs::symlink_metadata(&path).ok()?;
-        let free = |number| {
-            let aside = self.folder.join(format!("{name}.aside.{number}"));
-            fs::symlink_metadata(&aside).is_err().then_some(aside)
-        };
-        let moved = match (1..=ASIDE_MAX).find_map(free) {
-            Some(aside) => sharing::patiently(|| plain_file::rename(&path, &aside)).map(|()| aside),
-            None => Err(io::Error::other("every name for it is taken")),
-        };
-        Some(match moved {
+        Some(match own_file::set_aside(&path) {
             Ok(aside) => format!("cannot use `{}`: {found}; it is now `{}`", shown(&path), shown(&aside)),
             Err(err) => {
                 let note = format!("cannot use `{}`: {found}; it cannot be renamed: {err}", shown(&path));

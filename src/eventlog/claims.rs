@@ -78,13 +78,20 @@ impl LockText {
     pub(super) fn parse(bytes: &[u8]) -> Option<LockText> {
         let text = std::str::from_utf8(bytes).ok()?;
         let (line, is_whole) = text.split_once('\n').map_or((text, false), |(line, _)| (line, true));
-        let mut words = line.split(' ');
-        let pid = words.next().unwrap_or_default();
-        if !pid.bytes().all(|byte| byte.is_ascii_digit()) || words.next().is_some_and(|word| !WORD.starts_with(word)) {
+        if text.is_empty() {
+            return Some(LockText { pid: None, claims: None });
+        }
+        let (pid, rest) = line.split_once(' ').map_or((line, None), |(pid, rest)| (pid, Some(rest)));
+        let pid = Some(pid).filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()?;
+        let mut words = rest.unwrap_or_default().split(' ');
+        let word = words.next().unwrap_or_default();
+        // Only a line that was cut off ends before the word or in it.
+        let is_cut = !is_whole && WORD.starts_with(word) && rest.is_none_or(|rest| rest == word);
+        if word != WORD && !is_cut {
             return None;
         }
-        let claims = Some(line).filter(|line| is_whole && line.contains(WORD)).and_then(|_| ranges(words));
-        Some(LockText { pid: pid.parse().ok(), claims })
+        let claims = if is_whole { ranges(words) } else { None };
+        Some(LockText { pid: Some(pid), claims })
     }
 }
 
@@ -164,6 +171,13 @@ mod tests {
             ("9 segments 9007199254740992\n", Some(None)),
             ("9 segments 9007199254740990-9007199254740991\n", Some(Some(vec![((1 << 53) - 2, (1 << 53) - 1)]))),
             ("9 segments 1-1000001\n", Some(None)),
+            ("4242\n", None),
+            ("4242\nkills\nhost\n", None),
+            ("12345 segm\n", None),
+            ("\nmy notes", None),
+            (" segments\n", None),
+            ("5 s left", None),
+            ("20231224180000", None),
             ("my notes", None),
             ("12 monkeys", None),
             ("{}", None),

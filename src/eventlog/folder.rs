@@ -268,16 +268,6 @@ pub(super) fn index_of(segment: &Path) -> PathBuf {
     path.into()
 }
 
-/// Removes a plain file or a link. Anything else, such as a folder or a pipe, belongs to somebody else and is an
-/// error.
-pub(super) fn remove_plain(path: &Path) -> io::Result<()> {
-    let kind = fs::symlink_metadata(path)?.file_type();
-    if !kind.is_file() && !kind.is_symlink() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file"));
-    }
-    plain_file::remove(path)
-}
-
 /// True if the disk or the owner's quota is full.
 pub(super) fn is_full(err: &io::Error) -> bool {
     use io::ErrorKind::{QuotaExceeded, StorageFull};

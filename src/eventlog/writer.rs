@@ -304,6 +304,11 @@ impl Writer {
         self.retry.not_before.is_some_and(|at| now < at)
     }
 
+    /// True if the last attempt failed: records wait in memory until one succeeds.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.retry.not_before.is_some()
+    }
+
     /// True if the last attempt failed because another program held a file of the log.
     pub(crate) fn is_held(&self) -> bool {
         self.retry.is_held

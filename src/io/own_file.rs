@@ -1,11 +1,14 @@
-//! Files that only this program writes: the rights of those that only its owner reads, the lock of a process, and the
-//! replacement of a whole file. Any thread; owns nothing.
+//! Files that only this program writes: the rights of those that only its owner reads, the lock of a process, the
+//! replacement of a whole file, and a new name for another's file in the way. Any thread; owns nothing.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::io::{plain_file, sharing};
+
+/// Names that are tried for a file that is set aside.
+const ASIDE_MAX: u32 = 100;
 
 /// Adds to the options that a new file gets mode 0600: only its owner may read it. Windows has no modes; there a new
 /// file inherits the rights of its folder.
@@ -47,4 +50,16 @@ pub(crate) fn replace(
     ready(&file)?;
     sharing::patiently(|| plain_file::rename(temporary, path))?;
     Ok(file)
+}
+
+/// Renames a file that this program cannot use, or did not write, to `NAME.aside.1` or the next free name, which it returns.
+pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let free = |number| {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(format!(".aside.{number}"));
+        Some(PathBuf::from(aside)).filter(|aside| fs::symlink_metadata(aside).is_err())
+    };
+    let aside = (1..=ASIDE_MAX).find_map(free).ok_or_else(|| io::Error::other("every name for it is taken"))?;
+    sharing::patiently(|| plain_file::rename(path, &aside))?;
+    Ok(aside)
 }

@@ -1,16 +1,18 @@
 //! The index file of the youngest segment, which the writer extends as parts become complete. Runs on `rt-files`.
 //! Nothing depends on it: an error is counted, the index is given up until the next segment, and readers search the
-//! segment itself. A file in its place that is no index is left alone, unless the module wrote the log before: then
-//! that file was an index once. An index that another program holds is such an error too, and costs readers some time.
+//! segment itself. A file in its place that is no index is left alone. If the module wrote the log before, that file may
+//! be a damaged index or an owner's, so it is renamed to `deaths.log.idx.aside.1` and so on. An index that another program
+//! holds is such an error too, and costs readers some time.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use crate::eventlog::disk::rename_to_new;
-use crate::eventlog::folder::{index_of, remove_plain};
+use crate::eventlog::folder::index_of;
 use crate::eventlog::index::{self, IndexEntry};
-use crate::io::plain_file;
+use crate::io::shown::shown;
+use crate::io::{own_file, plain_file};
 
 /// The index of the youngest segment; without a file, all calls do nothing.
 #[derive(Default)]
@@ -20,17 +22,20 @@ pub(super) struct IndexFile {
     waiting: Vec<u8>,
     /// Failed calls since the last [`IndexFile::take_errors`].
     errors: u64,
-    /// True if any file with the name of this index is one that the module wrote, so it may be replaced.
-    pub(super) replaces_any: bool,
+    /// True if the module wrote this log before: a file with the name of this index that is none is then set aside.
+    pub(super) had_writer: bool,
+}
+
+/// The first bytes of the file. A link is an error: no writer makes one.
+fn head(path: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    plain_file::read_own(path)?.take(4).read_to_end(&mut head)?;
+    Ok(head)
 }
 
 /// True if the file begins like an index or does not exist.
 fn is_index(path: &Path) -> bool {
-    let mut head = [0; 4];
-    match plain_file::read(path).and_then(|mut file| file.read_exact(&mut head)) {
-        Ok(()) => index::is_index(&head),
-        Err(err) => err.kind() == io::ErrorKind::NotFound,
-    }
+    head(path).map_or_else(|err| err.kind() == io::ErrorKind::NotFound, |head| index::is_index(&head))
 }
 
 impl IndexFile {
@@ -44,15 +49,24 @@ impl IndexFile {
         self.waiting.clear();
         let path = index_of(segment_path);
         self.file = None;
-        // The old file is removed first: a link in its place would lead our writes elsewhere.
-        if self.replaces_any || is_index(&path) {
-            self.removed(remove_plain(&path));
+        match head(&path) {
+            // A crash of the machine may leave an empty file.
+            Ok(head) if index::is_index(&head) || self.had_writer && head.is_empty() => {
+                self.removed(plain_file::remove(&path));
+            }
+            Ok(_) if self.had_writer => {
+                let aside = own_file::set_aside(&path).inspect(|aside| {
+                    log::warn!("`{}` is no index of an event log; it is now `{}`", shown(&path), shown(aside));
+                });
+                self.removed(aside.map(drop));
+            }
+            _ => {}
         }
         let mut bytes = index::header(segment).to_vec();
         entries.iter().for_each(|entry| index::push_entry(&mut bytes, entry));
         let made = plain_file::create_new(OpenOptions::new().write(true), &path);
         let file = made.and_then(|mut file| file.write_all(&bytes).map(|()| file));
-        self.replaces_any |= file.is_ok();
+        self.had_writer |= file.is_ok();
         self.file = self.good(file);
     }
 
@@ -106,7 +120,7 @@ impl IndexFile {
         }
         // A kill between the two renames of a rotation can leave an index under the new name.
         if is_index(to) {
-            self.removed(remove_plain(to));
+            self.removed(plain_file::remove(to));
         }
         self.removed(rename_to_new(from, to));
     }
@@ -114,7 +128,7 @@ impl IndexFile {
     /// Removes the index of a segment that is removed.
     pub(super) fn remove(&mut self, path: &Path) {
         if is_index(path) {
-            self.removed(remove_plain(path));
+            self.removed(plain_file::remove(path));
         }
     }
 

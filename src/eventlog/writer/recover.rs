@@ -97,7 +97,7 @@ impl Opening {
         let chain = Box::new(Chain::begin(&files, claims)?);
         let encoder = PartEncoder::new(spec.format);
         let mut index = IndexFile::default();
-        index.replaces_any = lock.claims.is_some();
+        index.had_writer = lock.claims.is_some();
         let mut writer = Box::new(Writer {
             spec,
             files,

@@ -63,6 +63,8 @@ impl Writer {
             }
             self.file = None;
             self.retire = if is_at { Retire::Rename } else { Retire::Nothing };
+        } else {
+            self.retire = still_ours(&active, self.retire).map_err(|err| failed("rotate or remove", &active, err))?;
         }
         self.index.flush();
         self.renew_lock().map_err(|err| failed("lock", &active, err))?;
@@ -100,9 +102,6 @@ impl Writer {
     /// Renames or removes the file at the log's name, as `retire` says.
     fn retire_file(&mut self, active: &Path) -> Result<(), WriteError> {
         let index = folder::index_of(active);
-        if let Retire::Remove { bytes, id } = self.retire {
-            self.retire = still_removed(active, bytes, id).map_err(|err| failed("rotate or remove", active, err))?;
-        }
         let done = match self.retire {
             Retire::Nothing => return Ok(()),
             Retire::Rename => self.free_number().and_then(|number| {
@@ -385,19 +384,24 @@ fn removal(active: &Path) -> Retire {
     Segment::open(active, false).map_or(Retire::Rename, |found| Retire::Remove { bytes: found.bytes, id: found.id })
 }
 
-/// The action on the file at the log's name that was to be removed. Some time may have passed since: an owner may have
-/// restored a log, or an upload may have begun. A segment is then rotated, so that a program that still writes it goes on.
-/// Any other file stays, and no new file takes its name.
-fn still_removed(active: &Path, bytes: u64, id: u64) -> io::Result<Retire> {
+/// The action on the file at the log's name that was to be renamed or removed. Some time may have passed since: an owner may
+/// have restored a log, or an upload may have begun. A segment is then rotated, so that a program that still writes it goes
+/// on. Any other file stays, and no new file takes its name.
+fn still_ours(active: &Path, retire: Retire) -> io::Result<Retire> {
     use io::ErrorKind::{InvalidInput, NotFound, PermissionDenied};
+    if retire == Retire::Nothing {
+        return Ok(retire);
+    }
     match Segment::open(active, false) {
-        Ok(found) if found.bytes == 0 || (found.bytes, found.id) == (bytes, id) => Ok(Retire::Remove { bytes, id }),
+        Ok(found) => Ok(match retire {
+            Retire::Remove { bytes, id } if found.bytes == 0 || (found.bytes, found.id) == (bytes, id) => retire,
+            _ => Retire::Rename,
+        }),
         Err(SegmentError::Io(err)) if sharing::is_held(&err) => Err(err),
-        Err(SegmentError::Io(err)) if matches!(err.kind(), InvalidInput | NotFound | PermissionDenied) => {
-            Ok(Retire::Nothing)
+        Err(SegmentError::Io(err)) if !matches!(err.kind(), InvalidInput | NotFound | PermissionDenied) => {
+            Ok(Retire::Rename)
         }
-        Err(SegmentError::Foreign(_) | SegmentError::Newer(_)) => Ok(Retire::Nothing),
-        Ok(_) | Err(SegmentError::Io(_)) => Ok(Retire::Rename),
+        Err(_) => Ok(Retire::Nothing),
     }
 }
 

@@ -21,14 +21,14 @@ use crate::config::limits::EVENTLOG_RETRY;
 use crate::event::notice::Notice;
 use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{ReadError, ReadOutcome, Scan, ScanProgress};
-use crate::eventlog::writer::{AppendError, EVENTLOG_LOG_HELD_BYTES_MAX, OpenError, Opening, WriteError, Writer};
+use crate::eventlog::writer::{AppendError, OpenError, Opening, WriteError, Writer};
 use crate::eventlog::{LogSpec, Query};
 use crate::io::channel::Sender;
 use crate::io::fail_point::fail_point;
 use crate::io::text_log::{Causes, Throttle};
 use crate::stats::Counter;
 use crate::threads::files::log_state::{Held, Log, LogState, Shut, go_on};
-use crate::threads::files::queue::{Append, Files, Job, ReadReply};
+use crate::threads::files::queue::{Append, EVENTLOG_BYTES_MAX, EVENTLOG_JOBS_MAX, Files, Job, ReadReply};
 
 /// Logs that are open at once. Each takes 60 KiB of memory and two open files. The least recently used one is closed for
 /// another.
@@ -36,8 +36,10 @@ pub(crate) const EVENTLOG_OPEN_MAX: usize = 32;
 /// Memory of all logs for records that are not safely on disk, in bytes. A full disk holds records back, and after a
 /// failed fsync the records since the last good one are written again.
 const EVENTLOG_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The part of it for the records of all logs that cannot be opened now, so that the queue has room for the others.
-const EVENTLOG_UNOPENED_BYTES_MAX: usize = EVENTLOG_HELD_BYTES_MAX / 2;
+/// The part of the queue, by count and by bytes, for the records of one log that is not written now ([`Log::blocked`]), and
+/// for those of all such logs together: one in so many. The rest is for the others.
+const EVENTLOG_BLOCKED_LOG_PART: usize = 4;
+const EVENTLOG_BLOCKED_PART: usize = 2;
 /// Least time between two changes of a log's format. A change begins a new file, so two hooks that ask for different
 /// formats would make a file for every event.
 pub(crate) const EVENTLOG_REFORMAT_PAUSE: Duration = Duration::from_secs(60);
@@ -47,7 +49,6 @@ const EVENTLOG_READ_SLICE: Duration = Duration::from_millis(2);
 const EVENTLOG_OPEN_SLICE: Duration = Duration::from_millis(10);
 /// Longest time for logs that are not open yet, at close and when one of them must make room, so that no records are lost.
 const EVENTLOG_CLOSE_OPENING_MAX: Duration = Duration::from_secs(1);
-const _: () = assert!(EVENTLOG_LOG_HELD_BYTES_MAX < EVENTLOG_UNOPENED_BYTES_MAX);
 
 /// The logs and reads of `rt-files`. A panic loses it whole; [`Files::settle_lost`] counts its records.
 pub(super) struct Desk<'a> {
@@ -146,20 +147,28 @@ impl<'a> Desk<'a> {
         if let Err(reason) = self.make_ready(&append.log, now) {
             return self.drop_one(append.weight(), reason.counter(dropped));
         }
+        let weight = append.weight();
+        if let Some(reason) = self.overflow(&append.log.path, weight) {
+            self.drop_one(weight, reason.counter(dropped));
+            return self.refuse(&append.log.path, now, reason.words());
+        }
         let uses = self.uses;
         let Some(log) = self.log(&append.log.path) else { return };
         log.last_use = uses;
         let writer = match &mut log.state {
             LogState::Open(writer) => writer,
-            LogState::Opening(_, waiting) => return waiting.push(append),
-            LogState::Held(_) => return self.hold(append, now),
+            LogState::Opening(_, waiting) | LogState::Held(Held { waiting, .. }) => {
+                log.records += 1;
+                log.weight += weight;
+                return waiting.push(append);
+            }
             LogState::Shut(_) => return,
         };
         let (channel, payload) = append.parts();
         match writer.append(append.time_ms, channel, payload) {
             Ok(()) => {
                 log.records += 1;
-                log.weight += append.weight();
+                log.weight += weight;
                 log.dirty = true;
                 // A full part is written at once; the rest of the buffer waits for the end of the batch (`advance`), so
                 // that a batch of small records costs one write.
@@ -172,29 +181,28 @@ impl<'a> Desk<'a> {
             // The writer holds records back while the disk fails, up to a bound of its own for each log.
             Err(AppendError::Full) => {
                 let reason = if writer.is_held() { Shut::Held } else { Shut::Full };
-                self.drop_one(append.weight(), reason.counter(dropped));
+                self.drop_one(weight, reason.counter(dropped));
                 self.refuse(&append.log.path, now, reason.words());
             }
             Err(AppendError::TooLarge) => {
-                self.drop_one(append.weight(), &dropped.refused);
+                self.drop_one(weight, &dropped.refused);
                 self.refuse(&append.log.path, now, "an event is larger than a record may be");
             }
         }
     }
 
-    /// Keeps a record until its log can be opened, or drops and counts it.
-    fn hold(&mut self, append: Append, now: Instant) {
-        let unopened: usize = self.logs.iter().filter_map(Log::held).map(|held| held.weight).sum();
-        let files = self.files;
-        let Some(Log { state: LogState::Held(held), .. }) = self.log(&append.log.path) else { return };
-        let (weight, reason) = (append.weight(), held.reason);
-        let fits = held.weight + weight <= EVENTLOG_LOG_HELD_BYTES_MAX;
-        if fits && unopened + weight <= EVENTLOG_UNOPENED_BYTES_MAX {
-            held.weight += weight;
-            return held.waiting.push(append);
-        }
-        self.drop_one(weight, reason.counter(&files.stats.files.dropped));
-        self.refuse(&append.log.path, now, reason.words());
+    /// Why a record of this weight finds no room in memory: its log is not written now and has its part of the queue, or
+    /// all such logs together have theirs. A log that is written needs no bound.
+    fn overflow(&self, path: &LogPath, weight: usize) -> Option<Shut> {
+        let log = self.logs.iter().find(|log| log.path == *path)?;
+        let reason = log.blocked()?;
+        let all = self.logs.iter().filter(|log| log.blocked().is_some());
+        let all = all.fold((0, 0), |(records, bytes), log| (records + log.records, bytes + log.weight));
+        let parts = [((log.records, log.weight), EVENTLOG_BLOCKED_LOG_PART), (all, EVENTLOG_BLOCKED_PART)];
+        let is_over = |((records, bytes), part): ((usize, usize), usize)| {
+            records >= EVENTLOG_JOBS_MAX / part || bytes + weight > EVENTLOG_BYTES_MAX / part
+        };
+        parts.into_iter().any(is_over).then_some(reason)
     }
 
     /// The log at this path, if it was used lately.
@@ -277,7 +285,7 @@ impl<'a> Desk<'a> {
         if err.is_held() || err.is_full() {
             self.files.stats.file_counts.held.add(u64::from(err.is_held()));
             self.warn(&err);
-            let held = Held { retry, reason, waiting: Vec::new(), weight: 0 };
+            let held = Held { retry, reason, waiting: Vec::new() };
             return (LogState::Held(held), Ok(()));
         }
         self.refuse(path, now, &err.to_string());
@@ -304,10 +312,11 @@ impl<'a> Desk<'a> {
     fn enter(&mut self, path: &LogPath, state: LogState, waiting: Vec<Append>, now: Instant) {
         let Some(log) = self.log(path) else { return };
         log.state = state;
-        if let LogState::Opening(_, place) = &mut log.state {
+        if let LogState::Opening(_, place) | LogState::Held(Held { waiting: place, .. }) = &mut log.state {
             *place = waiting;
             return;
         }
+        (log.records, log.weight) = (0, 0);
         waiting.into_iter().for_each(|append| self.append(append, now));
     }
 
@@ -359,16 +368,11 @@ impl<'a> Desk<'a> {
         let mut log = self.logs.swap_remove(at);
         let result = match &mut log.state {
             LogState::Open(writer) => writer.finish(now),
-            LogState::Opening(_, waiting) | LogState::Held(Held { waiting, .. }) => {
-                let dropped = &self.files.stats.files.dropped;
-                waiting.iter().for_each(|append| self.drop_one(append.weight(), &dropped.unwritten));
-                Ok(())
-            }
-            LogState::Shut(_) => Ok(()),
+            LogState::Opening(..) | LogState::Held(_) | LogState::Shut(_) => Ok(()),
         };
         log.settle(self.files);
         self.note(result);
-        // The records that the writer still holds now are lost with it.
+        // The records that still wait now are lost with it.
         if log.records > 0 {
             self.files.stats.files.dropped.unwritten.add(log.records as u64);
             self.files.settle(log.records, log.weight);

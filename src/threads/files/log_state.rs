@@ -14,7 +14,7 @@ pub(super) struct Log {
     pub(super) state: LogState,
     /// The desk's count of uses at its last use.
     pub(super) last_use: u64,
-    /// Records that the writer holds and has not written yet, and their weight.
+    /// Records that were not written yet, in the writer or before it is there, and their weight.
     pub(super) records: usize,
     pub(super) weight: usize,
     /// A record was appended since the last write to the file.
@@ -26,7 +26,7 @@ pub(super) struct Log {
 /// The state of a log, see the picture in `files/desk.rs`.
 pub(super) enum LogState {
     Open(Box<Writer>),
-    /// The log is large and opens in slices. Its records wait here; they still count against the bounds of the queue.
+    /// The log is large and opens in slices. Its records wait here.
     Opening(Opening, Vec<Append>),
     /// The log could not be opened now, and its records wait: another program holds a file of it, or the disk is full.
     Held(Held),
@@ -38,11 +38,9 @@ pub(super) enum LogState {
 pub(super) struct Held {
     /// Time of the next attempt.
     pub(super) retry: Instant,
-    /// Why their number is bounded: the counter of records beyond it.
+    /// Why they wait: it chooses the counter of records beyond their bound.
     pub(super) reason: Shut,
     pub(super) waiting: Vec<Append>,
-    /// The weight of the waiting records.
-    pub(super) weight: usize,
 }
 
 /// Why a log takes no record. It chooses the counter.
@@ -54,6 +52,8 @@ pub(super) enum Shut {
     Full,
     /// Another program holds a file of the log.
     Held,
+    /// The log is still being opened.
+    Opening,
 }
 
 impl Shut {
@@ -63,6 +63,7 @@ impl Shut {
             Shut::Refused => &dropped.refused,
             Shut::Full => &dropped.disk_full,
             Shut::Held => &dropped.held,
+            Shut::Opening => &dropped.opening,
         }
     }
 
@@ -72,6 +73,7 @@ impl Shut {
             Shut::Refused => "the log cannot be written",
             Shut::Full => "the disk takes no records, and the memory for waiting ones is full",
             Shut::Held => "another program holds its file, and the memory for waiting records is full",
+            Shut::Opening => "it is still being opened, and the memory for waiting records is full",
         }
     }
 }
@@ -97,7 +99,18 @@ impl Log {
 
     /// Every record that it was given is in its file.
     pub(super) fn is_written(&self) -> bool {
-        self.records == 0 && self.held().is_none_or(|held| held.waiting.is_empty())
+        self.records == 0
+    }
+
+    /// Why its records wait in memory. `None`: they are written in this round.
+    pub(super) fn blocked(&self) -> Option<Shut> {
+        match &self.state {
+            LogState::Open(writer) if writer.is_held() => Some(Shut::Held),
+            LogState::Open(writer) => writer.has_failed().then_some(Shut::Full),
+            LogState::Opening(..) => Some(Shut::Opening),
+            LogState::Held(held) => Some(held.reason),
+            LogState::Shut(_) => None,
+        }
     }
 
     /// When it has work without a new record.

@@ -19,7 +19,7 @@ use crate::stats::Stats;
 /// Records that may wait for `rt-files`: minutes of a busy server's events while a disk does not answer.
 pub(super) const EVENTLOG_JOBS_MAX: usize = 65_536;
 /// Memory that records waiting for `rt-files` may take, in bytes. Large records reach this bound before the count.
-const EVENTLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const EVENTLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Reads that may wait for `rt-files`. Each has a callback; a script with more of them open asks in a loop.
 pub(super) const EVENTLOG_READS_MAX: usize = 64;
 

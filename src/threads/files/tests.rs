@@ -521,6 +521,67 @@ fn records_of_a_held_log_are_bounded_and_the_others_counted_and_told() {
     assert_eq!(balance(&files), (133, vec![("held", 67)]));
 }
 
+/// Records of a log that is not written now leave room in the queue: short ones (the count), and ones that take far less
+/// space in a block than in the queue.
+#[test]
+fn a_log_that_is_not_written_leaves_room_for_others() {
+    const QUARTER: usize = EVENTLOG_JOBS_MAX / 4;
+    let long = format!("\"{}\"", "x".repeat(1000));
+    for (case, format, payload, kept) in [
+        ("lock", Format::Json, "1", QUARTER..QUARTER + 1),
+        ("rotation", Format::Json, "1", QUARTER..QUARTER + 1),
+        ("rotation", Format::Binary, &long, 3500..4195),
+        ("full", Format::Binary, &long, 3500..4195),
+        ("opening", Format::Binary, "1", QUARTER..QUARTER + 1),
+    ] {
+        let (folder, disk) = (Folder::new(), DoubleDisk::default());
+        let files = files(&folder, Arc::new(disk.clone()));
+        let (mut desk, now) = (Desk::new(&files, &|_| {}), Instant::now());
+        let bad = Arc::new(LogSpec { format, max_bytes: 64 * 1024, ..LogSpec::clone(&log("bad")) });
+        let path = folder.0.join("bad");
+        let append = |log: &Arc<LogSpec>| files.append(log, 0, b"c", payload.as_bytes());
+        let (place, reason) = match case {
+            "lock" => (folder.0.join("bad.lock"), "held"),
+            "full" => (folder.0.join("none"), "disk_full"),
+            "opening" => (folder.0.join("none"), "opening"),
+            _ => (path.clone(), "held"),
+        };
+        append(&log("good")).unwrap();
+        if case == "opening" {
+            fs::write(&path, b"RTEL").unwrap();
+            fs::write(folder.0.join("bad.lock"), b"1").unwrap();
+            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        } else if case != "lock" {
+            append(&bad).unwrap();
+        }
+        serve_waiting(&mut desk, &files, now);
+        let before = balance(&files).0;
+        held::hold(&place, u32::MAX);
+        if case == "full" {
+            disk.plan(|plan| plan.room = Some(0));
+        }
+        // In rounds, with attempts after the pause in between.
+        let mut later = now;
+        for number in 0..70_000 {
+            append(&bad).unwrap();
+            if number % 1000 == 999 {
+                later += EVENTLOG_RETRY;
+                serve_once(&mut desk, &files, later);
+            }
+        }
+        let (delivered, dropped) = balance(&files);
+        let waiting = files.waiting();
+        assert!(kept.contains(&waiting), "{case} {format:?}: {waiting}");
+        let written = delivered - before;
+        assert_eq!(dropped, [(reason, 70_000 - waiting as u64 - written)], "{case} {format:?}");
+        disk.plan(|plan| plan.room = None);
+        append(&log("good")).unwrap();
+        serve_once(&mut desk, &files, later);
+        assert_eq!(count(&folder, "good"), 2, "{case} {format:?}");
+        held::release(&place);
+    }
+}
+
 /// The file is held while the log is open and rotates, then while the desk closes it.
 #[test]
 fn a_held_log_is_written_at_close_if_it_becomes_free() {

@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use super::*;
+use crate::eventlog::claims::Claims;
 use crate::eventlog::reader::ReadOutcome;
 
 /// Creates files of an owner whose names are those of a log's own files, or nearly so.
@@ -175,8 +176,15 @@ fn an_owners_file_at_the_name_of_a_log_file_is_untouched() {
         let mut writer = open(&folder, spec(format));
         append(&mut writer, &many(3));
         writer.sync_now(Instant::now()).unwrap();
-        assert_eq!((fs::read(&index).unwrap(), writer.take_counts().index_errors), (notes, 1));
-        assert_eq!(read_all(&folder), expected(&many(3)));
+        assert_eq!((fs::read(&index).unwrap(), writer.take_counts().index_errors), (notes.clone(), 1));
+        drop(writer);
+        // The module has written the log now: the file may be a damaged index, so it makes room and is kept.
+        let mut writer = open(&folder, spec(format));
+        append(&mut writer, &many(3));
+        writer.sync_now(Instant::now()).unwrap();
+        let aside = folder.0.join("logs/deaths.log.idx.aside.1");
+        assert_eq!((fs::read(&aside).unwrap(), writer.take_counts().index_errors), (notes, 0));
+        assert_eq!(read_all(&folder).len(), 6);
     }
     // A file that begins like a log and has no record may be any file.
     for bytes in [&b"{"[..], b"{\"time\": 5}", b"{\"time\": 5}\n", b"R", b"RTEL", &[0; 100_000]] {
@@ -463,6 +471,41 @@ fn a_log_restored_before_a_removal_is_kept() {
         // An upload that goes on writes to the kept file.
         std::io::Write::write_all(&mut &upload, b"more").unwrap();
         assert!(fs::read(&rotated).unwrap().ends_with(b"more"), "{format:?} {case}");
+    }
+}
+
+/// The log's file was to be renamed after a failed sync, and before that an owner puts another file at its name.
+#[cfg(unix)]
+#[test]
+fn a_file_put_at_the_logs_name_before_a_renaming_stays() {
+    let archive = |path: &Path| fs::write(path, b"PK\x03\x04").unwrap();
+    let pipe = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    let puts: [&dyn Fn(&Path); 2] = [&archive, &pipe];
+    for (format, put) in FORMATS.into_iter().flat_map(|format| puts.map(|put| (format, put))) {
+        let (folder, disk, samples) = (Folder::new(), DoubleDisk::default(), many(60));
+        let mut now = Instant::now();
+        let mut writer = open_on(&disk, &folder, spec(format));
+        append(&mut writer, &samples[..30]);
+        writer.sync_now(now).unwrap();
+        append(&mut writer, &samples[30..]);
+        disk.plan(|plan| plan.bad_syncs = 1);
+        writer.sync_now(now).unwrap_err();
+        assert_eq!(writer.retire, Retire::Rename);
+        fs::remove_file(active(&folder)).unwrap();
+        put(&active(&folder));
+        let kind = || fs::symlink_metadata(active(&folder)).unwrap().file_type();
+        let before = kind();
+        for _ in 0..2 {
+            now += EVENTLOG_ABANDON_RETRY_MAX;
+            let err = writer.advance(now, true).unwrap_err().to_string();
+            assert!(err.ends_with("a file that is no event log has its name"), "{format:?} {err}");
+            assert_eq!((kind(), segments(&folder).len()), (before, 1), "{format:?} {:?}", segments(&folder));
+        }
+        assert_eq!(writer.lock.claims, Some(Claims::default()));
+        fs::remove_file(active(&folder)).unwrap();
+        now += EVENTLOG_ABANDON_RETRY_MAX;
+        writer.advance(now, true).unwrap();
+        assert_eq!(read_all(&folder), expected(&samples)[30..]);
     }
 }
 
