@@ -456,10 +456,9 @@ mod tests {
     /// The disk is full within a line. Rows: what the owner does then, and the file in the end.
     #[test]
     fn a_begun_line_goes_on_in_an_untouched_file_only() {
-        let path = |folder: &Folder| folder.path("x.log");
-        let untouched: fn(&Folder) = |_| {};
-        let rows: Vec<(fn(&Folder), &str)> = vec![
-            (untouched, "a\nbegun\nb\n"),
+        type Change = fn(&Folder);
+        let rows: Vec<(Change, &str)> = vec![
+            (|_| {}, "a\nbegun\nb\n"),
             (|folder| fs::write(folder.path("x.log"), "").unwrap(), "begun\nb\n"),
             // Windows removes no open file.
             #[cfg(unix)]
@@ -470,7 +469,7 @@ mod tests {
             let (folder, now) = (Folder::new("begun"), Instant::now());
             let mut file = folder.file(1000);
             assert_eq!(file.append(b"a\n", now), FINE);
-            OpenOptions::new().append(true).open(path(&folder)).unwrap().write_all(b"beg").unwrap();
+            OpenOptions::new().append(true).open(folder.path("x.log")).unwrap().write_all(b"beg").unwrap();
             (file.waiting, file.begun, file.bytes) = (b"begun\n".to_vec(), 3, file.bytes + 3);
             change(&folder);
             assert_eq!(file.append(b"b\n", now), FINE);
