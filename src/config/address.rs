@@ -233,6 +233,9 @@ fn read(scheme: &str, rest: &str) -> Result<Address, Found> {
     // The password of the sentinels stands behind the host, and may hold an `@` too.
     let behind = if has_sentinels { rest.find(SENTINEL_PASSWORD) } else { None };
     let before = rest.split_at_checked(behind.unwrap_or(rest.len())).map_or(rest, |(before, _)| before);
+    if has_login_behind(before, has_sentinels) {
+        return Err(BEHIND);
+    }
     let (login, place) = match before.rsplit_once('@') {
         Some((login, _)) => (login, rest.get(login.len() + 1..).unwrap_or_default()),
         None => ("", rest),
@@ -296,15 +299,18 @@ pub(crate) fn named_place(host: &[u8], port: &[u8]) -> Option<(String, u16)> {
     (is_name || host.parse::<IpAddr>().is_ok()).then(|| (host.to_owned(), port))
 }
 
-/// Parses `host`, `host:port`, `[v6]` or `[v6]:port`. Port 0 is refused. An IPv6 address may have a zone:
-/// `[fe80::1%eth0]`.
+/// Parses `host`, `host:port`, `[v6]` or `[v6]:port`. Port 0 is refused. An IPv6 address may have a zone,
+/// `[fe80::1%eth0]`, with its `%` escaped or not (RFC 6874).
 fn read_place(place: &str, default_port: u16) -> Result<(String, u16), Found> {
     let (host, port) = if let Some(v6) = place.strip_prefix('[') {
         let (host, rest) = v6.split_once(']').ok_or("an unclosed `[` in the host")?;
         let (address, zone) = host.split_once('%').unwrap_or((host, ""));
+        // `%25` alone is the zone of this number.
+        let zone = zone.strip_prefix("25").filter(|rest| !rest.is_empty()).unwrap_or(zone);
         if address.parse::<Ipv6Addr>().is_err() || !zone.bytes().all(is_of_names) {
             return Err("no IPv6 address in the brackets");
         }
+        let host = if zone.is_empty() { address.to_owned() } else { format!("{address}%{zone}") };
         match rest.strip_prefix(':') {
             Some(port) => (host, Some(port)),
             None if rest.is_empty() => (host, None),
@@ -318,8 +324,8 @@ fn read_place(place: &str, default_port: u16) -> Result<(String, u16), Found> {
                      and a password before an `@`",
                 );
             }
-            Some((host, port)) => (host, Some(port)),
-            None => (place, None),
+            Some((host, port)) => (host.to_owned(), Some(port)),
+            None => (place.to_owned(), None),
         }
     };
     if host.contains(',') {
@@ -330,13 +336,33 @@ fn read_place(place: &str, default_port: u16) -> Result<(String, u16), Found> {
         return Err("no usable host: for this machine write redis://127.0.0.1:6379");
     }
     let port = port.map_or(Some(default_port), |port| whole::<u16>(port).filter(|port| *port > 0));
-    Ok((host.to_owned(), port.ok_or("a port that is not 1 to 65535")?))
+    Ok((host, port.ok_or("a port that is not 1 to 65535")?))
 }
 
 /// Whether the byte may stand in a host name. DNS has no `_`, but names of containers do.
 pub(super) fn is_of_names(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
 }
+
+/// Whether a login stands behind the place, as other programs write it: `host:6379?password=word` and
+/// `host:6379,password=word`. An `@` in such a word would make the place a part of the login, and the rest of the word a
+/// host, which logs show.
+fn has_login_behind(text: &str, has_sentinels: bool) -> bool {
+    const SEPARATORS: [char; 5] = ['?', ',', ';', '&', '#'];
+    let Some((before, behind)) = text.split_once(SEPARATORS) else { return false };
+    let (place, path) = before.split_once('/').unwrap_or((before, ""));
+    let names_login = |parameter: &str| {
+        let name = parameter.split_once('=').map_or(String::new(), |(name, _)| name.trim().to_ascii_lowercase());
+        ["auth", "login", "pass", "passwd", "password", "user", "username"].iter().any(|word| name.ends_with(word))
+    };
+    read_place(place, 0).is_ok()
+        && (has_sentinels || read_database(path.trim_end_matches('/'), "").is_ok())
+        && behind.split(SEPARATORS).any(names_login)
+}
+
+/// The error for a query that is not understood.
+const BEHIND: Found = "something behind a `?`: only db=NUMBER may stand there, and sentinel_password=WORD; a password \
+                       stands before the host, and what belongs to TLS in the options tls_ca_file and tls_server_name";
 
 /// Parses the number of the database, written `/2` or `?db=2`. Both together must agree. Without either it is 0.
 fn read_database(path: &str, query: &str) -> Result<u32, Found> {
@@ -345,10 +371,7 @@ fn read_database(path: &str, query: &str) -> Result<u32, Found> {
         match parameter.strip_prefix("db=") {
             Some(number) if database.is_empty() || database == number => database = number,
             _ => {
-                return Err(
-                    "something behind a `?`: only db=NUMBER may stand there, and sentinel_password=WORD; a password stands before the host, and \
-                     what belongs to TLS in the options tls_ca_file and tls_server_name",
-                );
+                return Err(BEHIND);
             }
         }
     }

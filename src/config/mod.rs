@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::calendar::offset;
 use crate::config::options::{
-    ByOption, LOCATING, default_server_name, locating_option_of, may_belong_to_others, row_of, server_name_of,
+    ByOption, LOCATING, default_server_name, locating_option_in, may_belong_to_others, row_of, server_name_of,
     shown_name, unknown_option,
 };
 
@@ -241,19 +241,20 @@ impl Config {
     /// | name in this source | its error counts |
     /// |---|---|
     /// | the option itself | always |
-    /// | a misspelt name that probably means it | unless this source also sets the option itself |
+    /// | a misspelt name, an address or an inner object that probably means it | unless this source also sets the option |
     /// | a variable that may belong to another program | unless this or a weaker source sets `redis` |
     fn apply_all(&mut self, source: &str, options: Vec<Member>) -> Vec<ConfigError> {
         let (mut errors, mut understood) = (Vec::new(), Vec::new());
         let (mut misread, mut misspelt) = (ByOption::default(), ByOption::default());
         for (name, value) in options {
+            let text = value.as_deref().unwrap_or_default().to_owned();
             match value.and_then(|text| self.apply(&name, &text)) {
                 Ok(name) => understood.push(name),
                 Err(found) => {
                     let error = ConfigError { source: source.to_owned(), option: shown_name(&name), found };
                     let of_name = if row_of(&name).is_some() { &mut misread } else { &mut misspelt };
                     if (source != ENVIRONMENT || !self.is_redis_named || !may_belong_to_others(&name))
-                        && let Some(option) = locating_option_of(&name)
+                        && let Some(option) = locating_option_in(&name, &text)
                     {
                         of_name.set(option, error.to_string());
                     }
@@ -281,7 +282,7 @@ impl Config {
 
     /// Sets one option from its text. Returns the option's name, or an error that holds no secret.
     fn apply(&mut self, name: &str, text: &str) -> Result<&'static str, String> {
-        let Some(row) = row_of(name) else { return Err(unknown_option(name)) };
+        let Some(row) = row_of(name) else { return Err(unknown_option(name, text)) };
         // A prefix may begin or end with a blank on purpose.
         let text = if row.name == "prefix" { text } else { text.trim() };
         let number = row.kind.check(text)?;

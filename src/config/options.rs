@@ -257,8 +257,12 @@ pub(super) fn row_of(name: &str) -> Option<&'static OptionRow> {
 }
 
 /// Words that people use for the address of Redis or a part of it. Other programs use them for settings of their own.
-const ADDRESS_WORDS: &str = "addr address auth config connection database db host hostname ip options pass passwd \
+const ADDRESS_WORDS: &str = "addr address auth config connection database db dsn host hostname ip options pass passwd \
     password port realtime settings uri url user username";
+/// Another word for the prefix. Other programs use it too, and names such as `pod_namespace` mean something else.
+const NAMESPACE: &str = "namespace";
+/// Redis, and servers that speak its protocol. Names of options and the schemes of addresses hold these words.
+const SERVERS: [&str; 3] = ["redis", "valkey", "keydb"];
 
 /// The option of [`LOCATING`] that this name is, or probably means. `None`: the name means neither of them.
 pub(super) fn locating_option_of(name: &str) -> Option<&'static str> {
@@ -266,29 +270,49 @@ pub(super) fn locating_option_of(name: &str) -> Option<&'static str> {
     if let Some(row) = row_of(&name) {
         return LOCATING.into_iter().find(|locating| *locating == row.name);
     }
-    match nearest(&name, &mut OPTIONS.iter().map(|row| row.name)) {
+    // `redis_prefx` is nearest to neither of them, but its last word is near to `prefix`.
+    let last = name.rsplit(['_', '-', '.']).next().unwrap_or_default();
+    let near = |name| nearest(name, &mut OPTIONS.iter().map(|row| row.name));
+    let is_of_server = SERVERS.iter().any(|server| name.contains(server));
+    match near(&name) {
         Some("prefix") => Some("prefix"),
+        _ if name.contains("prefix") || name == NAMESPACE => Some("prefix"),
+        _ if is_of_server && (name.contains(NAMESPACE) || near(last) == Some("prefix")) => Some("prefix"),
         Some("redis") => Some("redis"),
-        _ if name.contains("redis") || may_belong_to_others(&name) => Some("redis"),
+        _ if is_of_server || may_belong_to_others(&name) => Some("redis"),
         _ => None,
     }
+}
+
+/// The option of [`LOCATING`] that a member means by its name, or by a text under a name that is no option.
+pub(super) fn locating_option_in(name: &str, text: &str) -> Option<&'static str> {
+    let means_redis = || row_of(name).is_none() && is_address(text);
+    locating_option_of(name).or_else(|| means_redis().then_some("redis"))
+}
+
+/// Whether the text begins as the address of a server, also with a scheme that `redis` does not take.
+pub(super) fn is_address(text: &str) -> bool {
+    let scheme = text.trim().split_once("://").map_or(String::new(), |(scheme, _)| scheme.to_ascii_lowercase());
+    SERVERS.iter().any(|server| scheme.starts_with(server))
 }
 
 /// Whether another program may use this name too: `REALTIME_PASSWORD` can be the password of a program that is also
 /// called realtime.
 pub(super) fn may_belong_to_others(name: &str) -> bool {
     let name = plain_name(name);
-    ADDRESS_WORDS.split_whitespace().any(|word| word == name)
+    name == NAMESPACE || ADDRESS_WORDS.split_whitespace().any(|word| word == name)
 }
 
-/// The error for a name that is no option.
-pub(super) fn unknown_option(name: &str) -> String {
-    if locating_option_of(name) == Some("redis") {
+/// The error for a name that is no option, with this text as its value.
+pub(super) fn unknown_option(name: &str, text: &str) -> String {
+    match locating_option_in(name, text) {
         // People split an address into host, port and password. One option holds all of it.
-        const WHOLE_ADDRESS: &str = "The whole address stands there: redis://:PASSWORD@HOST:6379";
-        return format!("unknown option, did you mean `redis`? {WHOLE_ADDRESS}");
+        Some("redis") => "unknown option, did you mean `redis`? The whole address stands there: \
+                          redis://:PASSWORD@HOST:6379"
+            .to_owned(),
+        Some(option) => format!("unknown option, did you mean `{option}`?"),
+        None => unknown_of("option", &plain_name(name), &OPTIONS.iter().map(|row| row.name).collect::<Vec<_>>()),
     }
-    unknown_of("option", &plain_name(name), &OPTIONS.iter().map(|row| row.name).collect::<Vec<_>>())
 }
 
 /// The name for an error text. A name that is not a plain word may be a value in the wrong place, so it is not shown.

@@ -9,7 +9,7 @@
 
 use serde_json::Value;
 
-use crate::config::options::{OPTIONS, plain_name, row_of};
+use crate::config::options::{OPTIONS, is_address, locating_option_of, plain_name, row_of};
 
 /// An option as a source writes it: its name, and the value as text or why that cannot be the value of an option.
 pub(super) type Member = (String, Result<String, String>);
@@ -71,8 +71,15 @@ pub(super) fn members(text: &str) -> Result<Vec<Member>, String> {
     for (name, value) in members {
         let plain = plain_name(&name);
         let count = names.iter().filter(|known| **known == plain).count();
-        let value = if count > 1 { Err("it stands there more than once: keep one".to_owned()) } else { text_of(value) };
-        found.push((name, value));
+        let inner = if locating_option_of(&name).is_none() { locating_option_inside(&value) } else { None };
+        found.push(match inner {
+            // The name of the member and of the option: the inner name may be anything.
+            Some(option) => {
+                (format!("{name}.{option}"), Err(format!("write `{option}` beside the others, not inside")))
+            }
+            None if count > 1 => (name, Err("it stands there more than once: keep one".to_owned())),
+            None => (name, text_of(value)),
+        });
     }
     Ok(found)
 }
@@ -87,6 +94,22 @@ fn text_of(value: Value) -> Result<String, String> {
         Value::Number(number) => Ok(number.to_string()),
         Value::Bool(switch) => Ok(switch.to_string()),
         other => Err(format!("expected a string, number or boolean, found {}", kind_of(&other))),
+    }
+}
+
+/// The option of [`LOCATING`](super::options::LOCATING) that an object or an array holds at any depth, by its name or as
+/// an address. serde_json bounds the depth.
+fn locating_option_inside(value: &Value) -> Option<&'static str> {
+    let of_value = |value: &Value| match value {
+        Value::String(text) => is_address(text).then_some("redis"),
+        inner => locating_option_inside(inner),
+    };
+    match value {
+        Value::Array(items) => items.iter().find_map(of_value),
+        Value::Object(members) => {
+            members.iter().find_map(|(name, value)| locating_option_of(name).or_else(|| of_value(value)))
+        }
+        _ => None,
     }
 }
 

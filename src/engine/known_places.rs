@@ -68,7 +68,7 @@ impl KnownPlaces {
         });
         self.has_failed = text.is_err();
         let Ok(text) = text else { return };
-        let lines = std::str::from_utf8(&text).unwrap_or_default().lines();
+        let lines = std::str::from_utf8(&text).unwrap_or_default().lines().filter(|line| line.len() + 1 == LINE_BYTES);
         self.known.extend(lines.filter_map(|line| u64::from_str_radix(line, 16).ok()));
         self.is_read = true;
     }
@@ -145,8 +145,13 @@ fn write(folder: &Path, lines: &str, begins_anew: bool) -> io::Result<()> {
         return own_file::replace(&path, &folder.join(TEMPORARY), lines.as_bytes(), true, |_| Ok(())).map(drop);
     }
     let mut options = OpenOptions::new();
-    let options = own_file::private(options.append(true).create(true));
-    sharing::patiently(|| plain_file::open_own(options, &path))?.write_all(lines.as_bytes())
+    let options = own_file::private(options.append(true).create(true).read(true));
+    let mut file = sharing::patiently(|| plain_file::open_own(options, &path))?;
+    // A kill or a full disk may have left a part of a line.
+    if plain_file::is_mid_line(&file)? {
+        file.write_all(b"\n")?;
+    }
+    file.write_all(lines.as_bytes())
 }
 
 #[cfg(test)]
@@ -225,6 +230,24 @@ mod tests {
             folder.wait(1);
             assert_eq!(std::fs::read(&theirs).unwrap(), before);
         }
+    }
+
+    /// A kill, or a full disk.
+    #[test]
+    fn a_part_of_a_line_spoils_no_other() {
+        let folder = Folder::new("part");
+        folder.read().note(&folder.0, b"a");
+        folder.wait(1);
+        let whole = std::fs::read_to_string(folder.file()).unwrap();
+        std::fs::write(folder.file(), format!("{whole}00ab")).unwrap();
+        let mut places = folder.read();
+        assert_eq!(places.known.len(), 1);
+        assert!(!places.note(&folder.0, b"b"));
+        while lock(&places.unwritten).is_writing {
+            std::thread::yield_now();
+        }
+        let mut next = folder.read();
+        assert!(next.note(&folder.0, b"a") && next.note(&folder.0, b"b"));
     }
 
     #[test]

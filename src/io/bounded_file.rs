@@ -5,7 +5,8 @@
 //! - A line longer than the limit is written all the same, alone in its file.
 //! - Only plain files are written to (`plain_file.rs`).
 //! - If another program moves or removes the file, the next line starts a new one; if it truncates the file, the next
-//!   line goes to the new end.
+//!   line goes to the new end. A line that was partly in the file begins again.
+//! - A part of a line at the end, which a killed process or another program left, gets a line end.
 //! - If the file cannot be opened or written, its lines wait in memory, in their order. Each later line tries again, at
 //!   most once a second. Lines beyond the bound of that memory are lost and counted.
 //! - If the full file cannot be renamed, because another program holds it or the old file, it grows on, up to twice its
@@ -36,8 +37,8 @@ pub(crate) struct BoundedFile {
     bytes: u64,
     /// Lines that are not in the file yet, each with its line end. Empty as a rule.
     waiting: Vec<u8>,
-    /// The first line of `waiting` is partly in the file.
-    is_mid_line: bool,
+    /// Bytes of the first line of `waiting` that are in the file.
+    begun: usize,
     /// Lines lost since the last [`BoundedFile::append`] that reported them.
     lost: u64,
     /// The file is not opened or renamed again before this, after a failure.
@@ -85,7 +86,7 @@ impl BoundedFile {
     /// Names the file. The first line opens it; it makes the file and its directory, but not the directory above.
     pub(crate) fn new(path: PathBuf, bounds: Bounds) -> BoundedFile {
         let (file, waiting) = (None, Vec::new());
-        BoundedFile { file, path, bounds, bytes: 0, waiting, is_mid_line: false, lost: 0, not_before: None }
+        BoundedFile { file, path, bounds, bytes: 0, waiting, begun: 0, lost: 0, not_before: None }
     }
 
     /// Appends a line with its line end, behind all lines that wait.
@@ -118,7 +119,10 @@ impl BoundedFile {
     pub(crate) fn give_up(&mut self) -> u64 {
         let lines = memchr::memchr_iter(b'\n', &self.waiting).count() as u64;
         self.waiting.clear();
-        self.is_mid_line = false;
+        if std::mem::take(&mut self.begun) > 0 {
+            // When it is opened again, the part of the line gets its end.
+            self.file = None;
+        }
         lines
     }
 
@@ -127,14 +131,18 @@ impl BoundedFile {
         let mut trouble = None;
         while !self.waiting.is_empty() {
             let line_bytes = memchr::memchr(b'\n', &self.waiting).map_or(self.waiting.len(), |end| end + 1);
-            // Nothing happens to the file within a line: so a rename never splits one.
-            if !self.is_mid_line {
+            // A line goes on in its file, so a rename never splits one. It begins again if that file is changed.
+            if self.begun > 0 {
+                self.leave_moved();
+            }
+            if self.begun == 0 || !self.is_untouched() {
+                self.begun = 0;
                 trouble = trouble.or(self.look_after(now));
                 trouble = trouble.or(self.make_room(line_bytes as u64, now));
             }
-            let line = self.waiting.get(..line_bytes).unwrap_or_default();
+            let line = self.waiting.get(self.begun..line_bytes).unwrap_or_default();
             // Closed after a failure, or as large as it may be.
-            let takes = self.is_mid_line || self.takes(line_bytes as u64);
+            let takes = self.begun > 0 || self.takes(line_bytes as u64);
             let Some(file) = self.file.as_mut().filter(|_| takes) else { return trouble };
             let written = match file.write(line) {
                 Ok(0) => Err(io::ErrorKind::WriteZero.into()),
@@ -144,8 +152,11 @@ impl BoundedFile {
             match written {
                 Ok(written) => {
                     self.bytes += written as u64;
-                    self.waiting.drain(..written);
-                    self.is_mid_line = written < line_bytes;
+                    self.begun += written;
+                    if self.begun >= line_bytes {
+                        self.waiting.drain(..line_bytes);
+                        self.begun = 0;
+                    }
                 }
                 Err(err) => return Some(self.failed("write to", now, &err)),
             }
@@ -155,21 +166,31 @@ impl BoundedFile {
 
     /// Opens the file, unless a failure was just before. Notices if another program moved, removed or truncated it.
     fn look_after(&mut self, now: Instant) -> Option<String> {
-        self.file.take_if(|file| !plain_file::is_at(file, &self.path));
-        let opened = match &self.file {
-            Some(file) => file.metadata().map(|found| found.len()),
-            None if self.is_pausing(now) => return None,
-            None => append_to(&self.path, self.bounds.is_private).and_then(|file| {
-                let bytes = file.metadata()?.len();
-                self.file = Some(file);
-                Ok(bytes)
-            }),
-        };
-        match opened {
-            Ok(bytes) => self.bytes = bytes,
+        self.leave_moved();
+        if self.is_untouched() || self.file.is_none() && self.is_pausing(now) {
+            return None;
+        }
+        let file = match self.file.take().map_or_else(|| append_to(&self.path, self.bounds.is_private), Ok) {
+            Ok(file) => file,
             Err(err) => return Some(self.failed("open", now, &err)),
+        };
+        let end_line = || if plain_file::is_mid_line(&file)? { (&file).write_all(b"\n") } else { Ok(()) };
+        match end_line().and_then(|()| file.metadata()) {
+            Ok(found) => (self.file, self.bytes) = (Some(file), found.len()),
+            Err(err) => return Some(self.failed("write to", now, &err)),
         }
         None
+    }
+
+    /// Whether the file is open and as long as the last line left it.
+    fn is_untouched(&self) -> bool {
+        let has_length = |file: &File| file.metadata().is_ok_and(|found| found.len() == self.bytes);
+        self.file.as_ref().is_some_and(has_length)
+    }
+
+    /// Closes the file if another program moved or removed it.
+    fn leave_moved(&mut self) {
+        self.file.take_if(|file| !plain_file::is_at(file, &self.path));
     }
 
     /// Renames the full file and opens a new one, if a line of this length does not fit. An empty file is never renamed: a
@@ -211,7 +232,7 @@ fn append_to(path: &Path, is_private: bool) -> io::Result<File> {
         plain_file::make_folder(directory)?;
     }
     let mut options = OpenOptions::new();
-    options.create(true).append(true);
+    options.create(true).append(true).read(true);
     if !is_private {
         return plain_file::open(&mut options, path);
     }
@@ -412,6 +433,48 @@ mod tests {
         assert_eq!(file.append(&line(b'f', 40), now), FINE, "the pause after the failure");
         assert_eq!((file.give_up(), file.give_up()), (2, 0));
         fs::remove_dir(folder.path("x.log")).unwrap();
+    }
+
+    /// A killed process or a full disk left a part of a line, or another program did.
+    #[test]
+    fn a_part_of_a_line_spoils_no_other() {
+        let (folder, now) = (Folder::new("part"), Instant::now());
+        fs::write(folder.path("x.log"), "{\"attempts\":3,\"cau").unwrap();
+        let mut file = folder.file(1000);
+        assert_eq!(file.append(b"a\n", now), FINE);
+        assert_eq!(folder.text("x.log"), "{\"attempts\":3,\"cau\na\n");
+        fs::write(folder.path("x.log"), "part").unwrap();
+        assert_eq!(file.append(b"b\n", now), FINE);
+        assert_eq!(folder.text("x.log"), "part\nb\n");
+        // At the end of the process a line is begun: it is given up.
+        file.file.as_mut().unwrap().write_all(b"beg").unwrap();
+        (file.waiting, file.begun, file.bytes) = (b"begun\n".to_vec(), 3, file.bytes + 3);
+        assert_eq!((file.give_up(), file.append(b"c\n", now)), (1, FINE));
+        assert_eq!(folder.text("x.log"), "part\nb\nbeg\nc\n");
+    }
+
+    /// The disk is full within a line. Rows: what the owner does then, and the file in the end.
+    #[test]
+    fn a_begun_line_goes_on_in_an_untouched_file_only() {
+        type Change = fn(&Folder);
+        let rows: Vec<(Change, &str)> = vec![
+            (|_| {}, "a\nbegun\nb\n"),
+            (|folder| fs::write(folder.path("x.log"), "").unwrap(), "begun\nb\n"),
+            // Windows removes no open file.
+            #[cfg(unix)]
+            (|folder| fs::remove_file(folder.path("x.log")).unwrap(), "begun\nb\n"),
+            (|folder| fs::write(folder.path("x.log"), "a\nbe").unwrap(), "a\nbe\nbegun\nb\n"),
+        ];
+        for (change, expected) in rows {
+            let (folder, now) = (Folder::new("begun"), Instant::now());
+            let mut file = folder.file(1000);
+            assert_eq!(file.append(b"a\n", now), FINE);
+            OpenOptions::new().append(true).open(folder.path("x.log")).unwrap().write_all(b"beg").unwrap();
+            (file.waiting, file.begun, file.bytes) = (b"begun\n".to_vec(), 3, file.bytes + 3);
+            change(&folder);
+            assert_eq!(file.append(b"b\n", now), FINE);
+            assert_eq!(folder.text("x.log"), expected);
+        }
     }
 
     /// With the rules of Windows: an editor or a backup holds one of the two files, or both.

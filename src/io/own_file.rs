@@ -30,7 +30,7 @@ pub(crate) fn take_lock(path: &Path) -> io::Result<Option<File>> {
 /// Replaces the content of a file: a kill at any moment leaves the old or the new one. The new content is first written to
 /// `temporary`, which lies in the same folder, and `ready` is called with it before the rename. Returns the file. One
 /// that is not private has the rights that the system gives to new files. Attempts are repeated for a moment, because
-/// virus scanners look at new files.
+/// virus scanners look at new files. After an error the temporary file is removed.
 pub(crate) fn replace(
     path: &Path,
     temporary: &Path,
@@ -46,10 +46,37 @@ pub(crate) fn replace(
         private(&mut options);
     }
     let mut file = sharing::patiently(|| plain_file::create_new(&mut options, temporary))?;
-    file.write_all(content)?;
-    ready(&file)?;
-    sharing::patiently(|| plain_file::rename(temporary, path))?;
-    Ok(file)
+    let written = file.write_all(content).and_then(|()| ready(&file));
+    let replaced = written.and_then(|()| sharing::patiently(|| plain_file::rename(temporary, path)));
+    if replaced.is_err() {
+        // It may hold secrets, and the disk may be full. If it cannot be removed, the next call tries again.
+        let _ = plain_file::remove(temporary);
+    }
+    replaced.map(|()| file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::plain_file::held;
+
+    #[test]
+    fn a_failed_replacement_leaves_the_old_file_alone() {
+        let folder = std::env::temp_dir().join(format!("realtime-replace-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (path, temporary) = (folder.join("x"), folder.join("x.new"));
+        std::fs::write(&path, b"old").unwrap();
+        let fails = |_: &File| Err(io::ErrorKind::StorageFull.into());
+        assert!(replace(&path, &temporary, b"new", true, fails).is_err());
+        assert!(!temporary.exists() && std::fs::read(&path).unwrap() == b"old");
+        held::hold(&path, u32::MAX);
+        assert!(replace(&path, &temporary, b"new", true, |_| Ok(())).is_err());
+        held::release(&path);
+        assert!(!temporary.exists() && std::fs::read(&path).unwrap() == b"old");
+        replace(&path, &temporary, b"new", true, |_| Ok(())).unwrap();
+        assert!(!temporary.exists() && std::fs::read(&path).unwrap() == b"new");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }
 
 /// Renames a file that this program cannot use, or did not write, to `NAME.aside.1` or the next free name, which it returns.

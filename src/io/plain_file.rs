@@ -3,7 +3,7 @@
 //! of those could block the game, or start a device.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Once;
 use std::time::{Duration, Instant};
@@ -164,6 +164,18 @@ fn check(found: &Metadata) -> io::Result<()> {
     }
     let reason = if found.is_dir() { "it is a folder" } else { "it is not a plain file" };
     Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
+}
+
+/// Whether the last byte of this file is no line end: a killed process or a full disk left a part of a line. The file is
+/// open for reading too; where an appending one stands does not matter.
+pub(crate) fn is_mid_line(mut file: &File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }
 
 /// Whether the path leads to this open file. False if another program moved or replaced it, or is deleting it. Device and

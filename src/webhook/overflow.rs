@@ -13,7 +13,7 @@
 //!   process loses none, and posts again what was in flight. The file is removed when all its posts are settled.
 //! - Lines are appended and not synced: only a crash of the whole machine can lose some.
 //! - An append that fails, as the disk is full, may leave a part of a line. Then the file is closed, and the next post
-//!   begins another one. A part of a line at the end of a file is no post.
+//!   begins another one. So it does if another program removed or changed the file. A part of a line at the end of a file is no post.
 //! - A file that is not of this kind is left untouched. One that another program holds (Windows) is tried again.
 //!
 //! A step reads at most [`READ_BYTES`] or one post, and a write is one line. So they run on `rt-webhooks` itself, which
@@ -191,6 +191,11 @@ impl Overflow {
             }
         };
         let Some(queue) = self.queues.get_mut(at) else { return Ok(()) };
+        if let Some(file) = queue.files.back_mut().filter(|file| !file.is_closed)
+            && !is_untouched(&self.directory, own, &mut self.tail, file)
+        {
+            (file.is_closed, file.is_torn) = (true, true);
+        }
         let is_open = |file: &PostFile| !file.is_closed && file.bytes < self.bounds.file_bytes;
         if !queue.files.back().is_some_and(is_open) {
             // Another program may have removed the folder.
@@ -397,16 +402,33 @@ fn new_file(directory: &Path, own: u64, next: &mut u64) -> io::Result<(u64, File
     made
 }
 
-/// Appends to a file of this process, which stays open as the tail if it is it.
+/// Appends to a file of this process, which becomes the tail.
 fn write(directory: &Path, own: u64, tail: &mut Option<(u64, File)>, number: u64, text: &[u8]) -> io::Result<()> {
-    if let Some((_, file)) = tail.as_mut().filter(|(open, _)| *open == number) {
-        return file.write_all(text);
-    }
-    let path = path(directory, own, number);
-    let mut file = plain_file::open(OpenOptions::new().append(true), &path)?;
-    file.write_all(text)?;
-    *tail = Some((number, file));
-    Ok(())
+    open_tail(directory, own, tail, number)?.write_all(text)
+}
+
+/// Opens a file of this process for appending, unless it is the tail.
+fn open_tail<'a>(
+    directory: &Path,
+    own: u64,
+    tail: &'a mut Option<(u64, File)>,
+    number: u64,
+) -> io::Result<&'a mut File> {
+    let file = match tail.take().filter(|(open, _)| *open == number) {
+        Some((_, file)) => file,
+        None => plain_file::open(OpenOptions::new().append(true), &path(directory, own, number))?,
+    };
+    Ok(&mut tail.insert((number, file)).1)
+}
+
+/// Whether the file is as this process left it. Another program may have removed, emptied or lengthened it, and a failed
+/// mark may have left a part of a line: a post behind that could not be found again.
+fn is_untouched(directory: &Path, own: u64, tail: &mut Option<(u64, File)>, known: &PostFile) -> bool {
+    let is_it = |file: &mut File| {
+        plain_file::is_at(file, &path(directory, own, known.number))
+            && file.metadata().is_ok_and(|found| found.len() == known.bytes)
+    };
+    open_tail(directory, own, tail, known.number).is_ok_and(is_it)
 }
 
 /// Reads whole lines from this position on: about [`READ_BYTES`], or one line if it is longer. The last line of the file

@@ -16,8 +16,10 @@ use crate::webhook::answer::CUT;
 const NESTED_MAX: usize = 4;
 /// Shorter forms of a secret are not looked for, as they appear everywhere.
 const FORM_BYTES_MIN: usize = 3;
-/// Bytes of the longest escape that [`unescaped`] knows but its last one, which an excerpt may have cut: `&quot`.
-const CUT_ESCAPE_MAX: usize = 5;
+/// The same for parts of a secret: `user` is one, `bot` is none.
+const PART_BYTES_MIN: usize = 4;
+/// Bytes of the longest escape that [`unescaped`] knows but its last one, which an excerpt may have cut: `\ud83d\ude0`.
+const CUT_ESCAPE_MAX: usize = 11;
 
 /// The reason of an answer without these secrets, and without the texts that are in a body but not in its event: they are
 /// the hook's own, and any of them may be a secret. `bodies` are the merged requests with their events.
@@ -38,12 +40,15 @@ pub(crate) fn redacted<'a>(
     })
 }
 
-/// The forms of a secret that a server may show in its place: without its `%XX` escapes, and the login of `Basic`, whole
-/// and in its parts. Short parts are left out, as they appear everywhere.
+/// The forms of a secret that a server may show in its place: without its `%XX` escapes, and the login of `Basic`; each
+/// of them whole and in its parts. Short parts are left out, as they appear everywhere.
 fn decoded(secret: &str) -> Vec<String> {
-    let mut forms = Vec::new();
-    if secret.contains('%') {
-        forms.extend(percent_decode(secret));
+    let mut forms = parts(secret);
+    if secret.contains('%')
+        && let Ok(plain) = percent_decode(secret)
+    {
+        forms.extend(parts(&plain));
+        forms.push(plain);
     }
     let login = secret.strip_prefix("Basic ").and_then(|login| String::from_utf8(base64::decode(login)?).ok());
     if let Some((user, word)) = login.as_ref().and_then(|login| login.split_once(':')) {
@@ -52,6 +57,19 @@ fn decoded(secret: &str) -> Vec<String> {
     forms.extend(login);
     forms.retain(|form| form.len() >= FORM_BYTES_MIN);
     forms
+}
+
+/// The parts of a secret that a server may show alone: the token of `Bearer <token>` and of `session=<token>; user=x`, the
+/// password of `user:password`, and Telegram's `<number>:<token>` behind `bot`.
+fn parts(secret: &str) -> Vec<String> {
+    let parts = secret.split([' ', '\t', '=', ';', ',', ':', '"', '@']);
+    let parts = parts.flat_map(|part| [Some(part), token_of_bot(part)]).chain([token_of_bot(secret)]);
+    parts.flatten().filter(|part| part.len() >= PART_BYTES_MIN).map(str::to_owned).collect()
+}
+
+/// The text behind the `bot` of Telegram's `bot123:ABC`.
+fn token_of_bot(text: &str) -> Option<&str> {
+    text.strip_prefix("bot").filter(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 /// Replaces these secrets in the text by `***`, and their decoded forms. At the cut of an excerpt it also replaces the
@@ -106,7 +124,8 @@ fn plain(text: &str) -> String {
     text.replace('+', " ")
 }
 
-/// Undoes one layer of escapes: `\/` and other escaped characters, `\u00e4`, `%2F`, `&amp;`, `&#47;` and `&#x2f;`.
+/// Undoes one layer of escapes: `\/` and other escaped characters, `\u00e4` and `\ud83d\ude00`, `%2F`, `&amp;`, `&#47;`
+/// and `&#x2f;`.
 fn unescaped(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -120,7 +139,13 @@ fn unescaped(text: &str) -> String {
         }
         // The character and the bytes of `tail` that belong to its escape.
         let found = match first {
-            '\\' if tail.starts_with('u') => hex(1, 5).and_then(char::from_u32).map(|character| (character, 5)),
+            '\\' if tail.starts_with('u') => {
+                // A character beyond 16 bits has two escapes.
+                let second = if tail.get(5..7) == Some("\\u") { hex(7, 11) } else { None };
+                let units = [hex(1, 5), second].into_iter().map_while(|unit| u16::try_from(unit?).ok());
+                let character = char::decode_utf16(units).next().and_then(Result::ok);
+                character.map(|character| (character, if character > '\u{ffff}' { 11 } else { 5 }))
+            }
             '\\' => tail.chars().next().filter(char::is_ascii_punctuation).map(|character| (character, 1)),
             '&' => numbered(tail).or_else(|| named(tail)),
             _ => None,
@@ -132,10 +157,18 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// The names that HTML has for ASCII characters, each before its character. PHP's `htmlentities` writes them with
+/// `ENT_HTML5`.
+const NAMED: &str = "amp& lt< gt> quot\" apos' excl! num# dollar$ percnt% lpar( rpar) ast* plus+ comma, period. sol/ colon: \
+    semi; equals= quest? commat@ lbrack[ lsqb[ bsol\\ rbrack] rsqb] Hat^ lowbar_ grave` lbrace{ lcub{ verbar| vert| \
+    rbrace} rcub}";
+
 /// The character that `amp;` and the like stand for, and the bytes of that name.
 fn named(text: &str) -> Option<(char, usize)> {
-    let names = [("amp;", '&'), ("lt;", '<'), ("gt;", '>'), ("quot;", '"'), ("apos;", '\'')];
-    names.iter().find(|(name, _)| text.starts_with(name)).map(|(name, character)| (*character, name.len()))
+    NAMED.split_whitespace().find_map(|row| {
+        let (name, character) = row.split_at_checked(row.len() - 1)?;
+        text.strip_prefix(name)?.starts_with(';').then_some((character.chars().next()?, row.len()))
+    })
 }
 
 /// The character that `#47;` or `#x2f;` stands for, and its bytes.

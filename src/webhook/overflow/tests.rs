@@ -204,12 +204,12 @@ fn a_failed_write_closes_the_file_and_loses_that_post_only() {
     let (directory, now) = (Directory::new("over-full"), clock());
     let mut overflow = overflow(&directory);
     overflow.append(&post_of(1, "a", 10, now), now).unwrap();
-    // A part of the line reaches the disk; then it is full.
+    // The disk is full when a part of the line is in the file.
     let path = directory.path("overflow.1.1.jsonl");
-    let begun = line(&post_of(2, "a", 10, now), now);
-    fs::write(&path, format!("{}{}", directory.text("overflow.1.1.jsonl"), &begun[..50])).unwrap();
     overflow.tail = Some((1, File::open(&path).unwrap()));
     assert!(overflow.append(&post_of(2, "a", 10, now), now).is_err());
+    let begun = line(&post_of(2, "a", 10, now), now);
+    fs::write(&path, format!("{}{}", directory.text("overflow.1.1.jsonl"), &begun[..50])).unwrap();
     overflow.tail = None;
     overflow.append(&post_of(3, "a", 10, now), now).unwrap();
     assert_eq!(numbers(&overflow.take(&address("a"), 9, now).unwrap().posts), [1]);
@@ -521,5 +521,41 @@ proptest! {
             let waits = model.iter().any(|(unread, read)| !unread.is_empty() || !read.is_empty());
             prop_assert_eq!(directory.names().is_empty(), !waits);
         }
+    }
+}
+
+/// Only the posts in the file are lost, whatever another program does with it. Rows: the change, the posts that were read
+/// back before it, and those that come after it.
+#[test]
+fn posts_that_follow_a_change_of_their_file_are_kept() {
+    type Change = fn(&Directory);
+    let empty: Change = |directory| fs::write(directory.path("overflow.1.1.jsonl"), b"").unwrap();
+    let other: Change = |directory| {
+        let now = clock();
+        overflow(directory).append(&post_of(9, "b", 10, now), now).unwrap();
+    };
+    let rows: Vec<(Change, usize, (Vec<u64>, u64))> = vec![
+        // Windows removes no open file.
+        #[cfg(unix)]
+        (|directory| fs::remove_file(directory.path("overflow.1.1.jsonl")).unwrap(), 0, (vec![2], 1)),
+        #[cfg(unix)]
+        (|directory| fs::remove_dir_all(&directory.0).unwrap(), 0, (vec![2], 1)),
+        (empty, 0, (vec![2], 1)),
+        (empty, 1, (vec![2], 0)),
+        (other, 0, (vec![1, 2], 0)),
+    ];
+    for (change, taken, expected) in rows {
+        let (directory, now) = (Directory::new("over-changed"), clock());
+        let bounds = Bounds { file_bytes: 100_000, ..SMALL };
+        let mut overflow = Overflow::new(&directory.0, bounds);
+        overflow.append(&post_of(1, "a", 10, now), now).unwrap();
+        assert_eq!(overflow.take(&address("a"), taken, now).unwrap().posts.len(), taken);
+        // Another destination's file is the tail.
+        if taken > 0 {
+            overflow.append(&post_of(8, "c", 10, now), now).unwrap();
+        }
+        change(&directory);
+        overflow.append(&post_of(2, "a", 10, now), now).unwrap();
+        assert_eq!(drain(&mut overflow, "a", now), expected);
     }
 }

@@ -15,6 +15,9 @@ fn plain_forms_have_no_escapes() {
         ("a+b%20c", "a b c"),
         ("&amp;&lt;&#47;&#x2F;&amp;quot;", "&<//\""),
         ("%C3%A4 %ff", "ä \u{fffd}"),
+        ("a&sol;b&equals;&equals;&commat;&rcub;&amp;colon;&plusmn;", "a/b==@}:&plusmn;"),
+        (r"\ud83d\ude00\uD83D\uDE00 \u00e4\u00e4", "😀😀 ää"),
+        (r"\ud83d \ude00 \ud83d\u0041 \ud83d\u12", r"\ud83d \ude00 \ud83dA \ud83d\u12"),
         // No escapes, or cut ones.
         (r"% %2 %zz \x \u12 &amp &#; &#x; &#99999999; ä", r"% %2 %zz \x \u12 &amp &#; &#x; &#99999999; ä"),
         ("", ""),
@@ -34,12 +37,14 @@ fn a_secret_in_another_form_hides_the_words() {
         "token abc%252Fdef%252Bghi%253D%253D is unknown",
         "token abc/def ghi== is unknown",
         "<p>abc&#x2F;def&#43;ghi&#61;=</p>",
+        "<p>abc&sol;def&plus;ghi&equals;&equals;</p>",
         // Cut, also within an escape.
         r"no abc\/de…",
         r"no abc\…",
         "no abc%…",
         "no abc%2…",
         "no abc&#x2…",
+        r"no abc\ud83d\ude0…",
     ] {
         let reason = format!("HTTP 403: {body}");
         assert_eq!(redacted(&reason, vec![TOKEN, &whole], []), HIDDEN, "{body}");
@@ -100,6 +105,17 @@ fn secrets_and_their_cut_beginnings_are_redacted() {
         // A server may show the path as its program sees it, or the login that it read.
         ("no route /a+hunter/2", vec!["a%2Bhunter%2f2"], "no route /***"),
         ("no route /a%2Bhunter", vec!["a%2Bhunter", "%zz", "%"], "no route /***"),
+        // It may also show a part alone.
+        ("token 123:ABC-def is revoked", vec!["bot123:ABC-def", "sendMessage"], "token *** is revoked"),
+        ("no bot 1234", vec!["bot1234:ABC-def"], "no bot ***"),
+        ("bottle, no hunter2", vec!["bottle=hunter2"], "***, no ***"),
+        ("hunter2 is wrong", vec!["user:hunter2"], "*** is wrong"),
+        ("hunter2 is wrong", vec!["user%3Ahunter2"], "*** is wrong"),
+        ("no token hunter2", vec!["session=hunter2; user=x"], "no token ***"),
+        ("no token hunter2", vec!["Bearer hunter2"], "no token ***"),
+        ("no token hunter2", vec!["a,hunter2"], "no token ***"),
+        ("hunter2", vec!["key=\"hunter2\""], "***"),
+        ("a: b, c=d", vec!["a:b=c;d"], "a: b, c=d"),
         ("bob may not", vec!["Basic Ym9iOmh1bnRlcjI="], "*** may not"),
         ("bob:hunter2 or hunter2", vec!["Basic Ym9iOmh1bnRlcjI="], "*** or ***"),
         ("at Ym9i: bob", vec!["Ym9iOmh1bnRlcjI=", "Basic !", "Basic YQ"], "at Ym9i: bob"),
