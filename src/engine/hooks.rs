@@ -183,7 +183,7 @@ mod tests {
         let mut hooks = Registrations::hooks();
         let origin = |load| Origin { file: "x.lua".into(), load, newest_load: load, ..Origin::default() };
         let add = |hooks: &mut Registrations, key: usize, load| {
-            hooks.add_spec(b"a", None, &counter(&key.to_string()), None, &origin(load)).unwrap();
+            hooks.parse_and_add(b"a", None, &counter(&key.to_string()), None, &origin(load)).unwrap();
         };
         let mut routes = Routes::new("");
         let mut follow = |hooks: &mut Registrations| {

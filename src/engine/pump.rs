@@ -754,7 +754,7 @@ mod tests {
         let actions = serde_json::json!([{ "type": "file", "path": "x.log" }]);
         let spec = serde_json::json!({ "type": "conditional", "condition": condition, "actions": actions });
         let origin = crate::engine::registrations::Origin::default();
-        let added = server.hooks.add_spec(b"a", None, &spec, Some(CallbackRef(8)), &origin).unwrap();
+        let added = server.hooks.parse_and_add(b"a", None, &spec, Some(CallbackRef(8)), &origin).unwrap();
         let run = |server: &mut Server| {
             let text = Arc::new(crate::event::EventText::new(b"a", &[b"{}"], 0));
             let arrival = Arrival { at: server.start, unix_ms: 0, own_boot: 0 };

@@ -482,6 +482,9 @@ const LINKS: [&str; 12] = [
 /// Attributes of HTML whose value is itself a style, a page, or a list of URLs, in which a value could begin another.
 const NOT_FILLED: [&str; 5] = ["style", "srcdoc", "srcset", "imagesrcset", "ping"];
 
+/// A link names its site in so many characters, or not at all: each placeholder of a long link looks at its beginning.
+const SITE_CHARS_MAX: usize = 1024;
+
 /// The style that keeps a value harmless in this state. An error if none does. `rest` begins with the placeholder.
 fn style_in(state: &MarkupState, is_html: bool, rest: &[Part]) -> Result<Style, TemplateError> {
     let found = "has a placeholder in its markup: allowed are text and quoted attributes";
@@ -511,7 +514,8 @@ fn style_in(state: &MarkupState, is_html: bool, rest: &[Part]) -> Result<Style, 
     }
     let Some(link) = LINKS.iter().find(|link| is_html && **link == name) else { return Ok(Style::Markup) };
     // Browsers ignore these characters, and read a backslash as a slash.
-    let text: String = text.chars().filter(|c| !matches!(c, '\t' | '\n' | '\r')).collect();
+    let text = text.chars().filter(|c| !matches!(c, '\t' | '\n' | '\r')).take(SITE_CHARS_MAX);
+    let text: String = text.collect();
     let text = text.trim_start_matches(|c: char| c <= ' ').replace('\\', "/");
     match &*text {
         // Another slash at the beginning of the value would make its next word the host. Encoded, it is a letter.

@@ -186,11 +186,14 @@ impl Passed<'_> {
             }
             // Discord makes a link of a word that begins like this.
             let begins = |scheme: &str| self.text.get(start..).is_some_and(|rest| rest.starts_with(scheme));
-            match &mut self.link {
-                _ if character.is_whitespace() || "<>`".contains(character) => self.link = None,
-                Some(depths) if closes(depths, character) => self.link = None,
-                None if ["https://", "http://", "steam://"].into_iter().any(begins) => self.link = Some([0; 2]),
-                Some(_) | None => {}
+            if character.is_whitespace() || "<>`".contains(character) {
+                self.link = None;
+            } else if let Some(depths) = &mut self.link {
+                if closes(depths, character) {
+                    self.link = None;
+                }
+            } else if ["https://", "http://", "steam://"].into_iter().any(begins) {
+                self.link = Some([0; 2]);
             }
         }
     }
@@ -344,4 +347,84 @@ fn marks_before(text: &str, at: usize, codes: &[Code]) -> OpenMarks {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Whether a value behind this text is in a link, looked up from the whole text.
+    fn is_link(before: &str) -> bool {
+        let word = before.rsplit(|c: char| c.is_whitespace() || "<>`".contains(c)).next().unwrap();
+        let schemes = ["https://", "http://", "steam://"];
+        let mut links = schemes.iter().flat_map(|scheme| word.match_indices(scheme).map(|(at, _)| &word[at..]));
+        links.any(|link| {
+            let mut depths = [0; 2];
+            !link.chars().any(|character| closes(&mut depths, character))
+        })
+    }
+
+    /// The guard of a value between these texts, looked up from both.
+    fn guard(before: &str, after: &str) -> Guard {
+        let mark = before.trim_end_matches(is_id);
+        let word = before.rsplit(|c: char| !c.is_ascii_alphabetic()).next().unwrap();
+        let is_at = before.strip_suffix(word).unwrap().ends_with('@');
+        let lower = word.to_lowercase();
+        if mark.ends_with("<@") || mark.ends_with("<@!") || mark.ends_with("<@&") {
+            Guard::Digits
+        } else if is_at && ["everyone", "here"].iter().any(|name| name.starts_with(&lower)) {
+            Guard::Apart
+        } else if before.trim_end_matches(VALUE).ends_with('`') || after.trim_start_matches(VALUE).starts_with('`') {
+            Guard::Present
+        } else {
+            Guard::None
+        }
+    }
+
+    proptest! {
+        /// One walk through the text finds at each place what a search from there would.
+        #[test]
+        fn one_walk_finds_what_searches_would(
+            text in proptest::collection::vec(
+                prop::sample::select(vec![
+                    "https://", "steam://", "http:", "//", "(", ")", "[", "]", " ", "<", ">", "`", "<@", "<@!", "<@&", "1", "@", "eve",
+                    "ryone", "HE", "re", "x", "\u{fffc}", "é",
+                ]),
+                0..20,
+            ),
+        ) {
+            let text = text.concat();
+            let mut passed = Passed::new(&text);
+            for (at, _) in text.char_indices() {
+                passed.go_on_to(at);
+                let (before, after) = text.split_at(at);
+                // Only places of values are looked at, and a scheme does not reach into one.
+                if after.starts_with(VALUE) {
+                    prop_assert_eq!(passed.link.is_some(), is_link(before), "{:?}", before);
+                    prop_assert_eq!(passed.guard(), guard(before, after), "{:?}", before);
+                }
+            }
+        }
+
+        /// What is open before each stretch of code is what is open at the end of a text that ends there.
+        #[test]
+        fn marks_before_code_are_those_of_the_text_before_it(
+            text in proptest::collection::vec(
+                prop::sample::select(vec!["*", "**", "_", "~~", "||", "[", "]", "`x`", "\\", "a", " "]),
+                0..20,
+            ),
+        ) {
+            let text = text.concat();
+            let (codes, _) = code(&text);
+            let found = marks_before(&text, text.len(), &codes).at_codes;
+            prop_assert_eq!(found.len(), codes.len());
+            for (code, is_enclosed) in codes.iter().zip(found) {
+                // A letter stands for the code: a sign beside it is beside a letter.
+                let before = format!("{}{VALUE}", &text[..code.open]);
+                prop_assert_eq!(marks_before(&before, before.len(), &codes).is_enclosed(), is_enclosed, "{:?}", before);
+            }
+        }
+    }
 }
