@@ -11,6 +11,7 @@
 //!
 //! Guarantees: the subscription stands before the stream is read, so that no event falls between both. Events come in the
 //! order of the stream. An event that was delivered is not delivered again by this process: the ledger knows its number.
+//! The entry of a live event may be forged: it is a place for good only once the stream was asked for it.
 //! Live events are held back while the stream is read. Beyond [`HELD_EVENTS_MAX`] they are ignored, as the stream has
 //! them; only events without an entry are lost then, counted and told.
 
@@ -54,6 +55,8 @@ pub(super) enum Question {
     End,
     /// So many entries from this one on.
     Read(StreamId, u32),
+    /// This entry, which a live event has named. Live events go on meanwhile.
+    Confirm(StreamId),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,13 +93,19 @@ pub(super) struct Follower {
     upheavals: (u64, u64),
     /// The entry that was delivered last. [`StreamId::NONE`]: the stream had none. `None`: not known yet.
     place: Option<StreamId>,
+    /// The last place that the stream has shown or Redis has kept. The place may be beyond it: live events named it.
+    confirmed: Option<StreamId>,
+    /// The last question whether the stream has the place.
+    check: Option<(Ticket, StreamId, Instant)>,
+    /// The stream did not have the place that was asked for: it is read again, although no event was lost.
+    is_recheck: bool,
     /// The place that Redis has, and when it was sent there.
     saved: Option<(StreamId, Instant)>,
     /// The reply that is being delivered, and the next entry in it.
     step: Vec<u8>,
     at: usize,
-    /// The entry that was handed out last.
-    handed: StreamId,
+    /// The entry that was handed out last, and whether the stream has shown it.
+    handed: (StreamId, bool),
     step_entries: u32,
     /// The sender's process and the number of the event that the listener is about to get: the ledger has it already.
     in_hand: Option<(u64, u64)>,
@@ -144,10 +153,13 @@ impl Follower {
             not_before: None,
             upheavals: upheavals(shared),
             place: None,
+            confirmed: None,
+            check: None,
+            is_recheck: false,
             saved: None,
             step: Vec::new(),
             at: 0,
-            handed: StreamId::NONE,
+            handed: (StreamId::NONE, false),
             step_entries: STEP_ENTRIES,
             in_hand: None,
             owed: None,
@@ -181,7 +193,7 @@ impl Follower {
     /// Begins again at the place. Events that the stream has are not held any longer.
     pub(super) fn pause(&mut self) {
         (self.state, self.not_before) = (State::Waiting, None);
-        (self.step, self.at) = (Vec::new(), 0);
+        (self.step, self.at, self.is_recheck) = (Vec::new(), 0, false);
         self.held.retain(|event| entry_of(event).is_none());
         self.held_bytes = self.held.iter().map(Event::bytes).sum();
     }
@@ -201,6 +213,7 @@ impl Follower {
     pub(super) fn forget(&mut self) {
         self.pause();
         (self.place, self.saved, self.version, self.has_gap) = (None, None, 0, false);
+        (self.confirmed, self.check) = (None, None);
         self.held.clear();
         self.held_bytes = 0;
     }
@@ -228,7 +241,11 @@ impl Follower {
     }
 
     /// The question was sent under this ticket.
-    pub(super) fn was_asked(&mut self, question: Question, ticket: Ticket) {
+    pub(super) fn was_asked(&mut self, question: Question, ticket: Ticket, now: Instant) {
+        if let Question::Confirm(place) = question {
+            self.check = Some((ticket, place, now));
+            return;
+        }
         (self.state, self.asked, self.not_before) = (State::Asked(question), ticket, None);
         // From here on every live event is held, unless too many come.
         (self.is_behind, self.held_before, self.is_refused) = (false, self.held.len(), false);
@@ -242,7 +259,29 @@ impl Follower {
 
     /// Whether this ticket is that of its question.
     pub(super) fn waits_for(&self, ticket: Ticket) -> bool {
-        self.asked == ticket && matches!(self.state, State::Asked(_))
+        self.asked == ticket && matches!(self.state, State::Asked(_)) || self.checks(ticket)
+    }
+
+    /// Whether this ticket is that of [`Question::Confirm`].
+    pub(super) fn checks(&self, ticket: Ticket) -> bool {
+        self.check.is_some_and(|(asked, ..)| asked == ticket)
+    }
+
+    /// Takes the answer to [`Question::Confirm`]. Returns the place if the stream has it. Else the stream is read again
+    /// from the confirmed place: what was heard since then moves it on.
+    pub(super) fn checked(&mut self, outcome: &AnswerResult) -> Option<StreamId> {
+        let ((_, place, _), answer) = (self.check?, outcome.as_ref().ok()?);
+        let (_, first) = history::entries(&answer.tape);
+        if history::next_entry(&answer.tape, first).is_some() {
+            self.confirmed = self.confirmed.max(Some(place));
+            self.place = self.place.max(self.confirmed);
+            return self.confirmed.filter(|confirmed| *confirmed == place);
+        }
+        if self.place == Some(place) && self.state == State::Live {
+            self.pause();
+            (self.place, self.is_recheck) = (self.confirmed, true);
+        }
+        None
     }
 
     /// Takes the answer. Returns another question that is to be asked at once.
@@ -251,7 +290,7 @@ impl Follower {
         self.state = State::Waiting;
         match (question, outcome) {
             (Question::Place, Ok(answer)) => {
-                self.place = place_in(&answer);
+                (self.place, self.confirmed) = places_in(&answer).unzip();
                 self.saved = self.place.map(|place| (place, around.now));
                 return Some(self.place.map_or(Question::End, |place| Question::Read(place, self.step_entries)));
             }
@@ -263,9 +302,11 @@ impl Follower {
                     String::from_utf8_lossy(&self.id),
                     self.channel()
                 );
-                (self.place, self.state, self.is_first) = (Some(end), State::Delivers { is_last: true }, true);
+                (self.place, self.confirmed) = (Some(end), Some(end));
+                (self.state, self.is_first) = (State::Delivers { is_last: true }, true);
             }
             (Question::Read(place, asked), Ok(answer)) => self.begin(place, asked, answer, around.shared),
+            (Question::Confirm(_), _) => {}
             (_, Err(reason)) => self.failed(&reason, around),
         }
         None
@@ -276,18 +317,27 @@ impl Follower {
         let (count, mut at) = history::entries(&answer.tape);
         self.step_entries = (self.step_entries + STEP_ENTRIES_MORE).min(STEP_ENTRIES);
         match history::next_entry(&answer.tape, at) {
-            Some((entry, behind)) if entry.id == place => at = behind,
-            first => {
-                if !place.is_none() {
+            Some((entry, behind)) if entry.id == place => (at, self.confirmed) = (behind, Some(place)),
+            // A live event may have been forged, or a new master does not have it.
+            _ if self.confirmed.is_some_and(|confirmed| confirmed != place) => {
+                self.place = self.confirmed;
+                // Any stream has the place before its first entry: it cannot tell whether events are gone.
+                if self.place == Some(StreamId::NONE) {
                     self.lost_its_place(shared);
                 }
+                return;
+            }
+            _ if place.is_none() || self.is_recheck => {}
+            first => {
+                self.lost_its_place(shared);
                 // A stream that ends before the place is another one, or is gone: it is read from its beginning.
-                if first.is_none() && !place.is_none() {
-                    self.place = Some(StreamId::NONE);
+                if first.is_none() {
+                    (self.place, self.confirmed) = (Some(StreamId::NONE), Some(StreamId::NONE));
                     return;
                 }
             }
         }
+        self.is_recheck = false;
         (self.step, self.at, self.state) = (answer.tape, at, State::Delivers { is_last: count < asked });
     }
 
@@ -378,14 +428,14 @@ impl Follower {
                     if event.origin().is_none() {
                         self.remember(&event);
                     }
-                    self.handed = entry.id;
+                    self.handed = (entry.id, true);
                     self.step = step;
                     around.shared.stats.caught_up.add(1);
                     return Some((event, true));
                 }
                 event => {
                     around.shared.stats.caught_up_repeats.add(u64::from(event.is_some()));
-                    self.place = Some(entry.id);
+                    (self.place, self.confirmed) = (Some(entry.id), Some(entry.id));
                 }
             }
         }
@@ -410,7 +460,7 @@ impl Follower {
             if entry_of(&event).is_none() && !self.is_first {
                 self.say_plain(&event);
             }
-            self.handed = entry_of(&event);
+            self.handed = (entry_of(&event), false);
             return Some((event, false));
         }
         self.plain.clear();
@@ -430,16 +480,19 @@ impl Follower {
 
     /// The listener was called with an event of its own, or with a live one: it is the new place if it has an entry.
     pub(super) fn delivered(&mut self, event: &Event, is_own: bool) {
-        let entry = if is_own { std::mem::take(&mut self.handed) } else { entry_of(event) };
+        let (entry, is_shown) = if is_own { std::mem::take(&mut self.handed) } else { (entry_of(event), false) };
         (self.in_hand, self.owed) = (None, None);
         // Its callback led to another Redis: the entry is no place there.
         if self.place.is_none() && self.state != State::Off && !self.is_refused {
             return;
         }
-        // Events that were held back may be older than the end of the stream.
-        let is_back = is_own && self.place.is_some_and(|place| place >= entry);
-        if !entry.is_none() && !is_back {
-            self.place = Some(entry);
+        // Events that were held back may be older than the end of the stream, and forged ones may name any entry.
+        if entry.is_none() || self.confirmed.is_some_and(|confirmed| confirmed >= entry) {
+            return;
+        }
+        self.place = Some(entry);
+        if is_shown {
+            self.confirmed = self.place;
         }
     }
 
@@ -523,10 +576,24 @@ impl Follower {
         self.place.filter(|place| self.saved.is_none_or(|(saved, _)| saved != *place))
     }
 
-    /// The same, once `pause` is over since the last time.
+    /// The same, once `pause` is over since the last time that it was sent or asked for.
     pub(super) fn due(&self, now: Instant, pause: Duration) -> Option<StreamId> {
-        let is_due = self.saved.is_none_or(|(_, at)| now.saturating_duration_since(at) >= pause);
+        let last = [self.saved.map(|(_, at)| at), self.check.map(|(.., at)| at)];
+        let is_due = last.iter().flatten().all(|at| now.saturating_duration_since(*at) >= pause);
         self.unsaved().filter(|_| is_due)
+    }
+
+    /// Whether the stream has to be asked for this place before it is saved.
+    pub(super) fn is_unsure(&self, place: StreamId) -> bool {
+        self.state != State::Off && self.confirmed.is_some_and(|confirmed| confirmed != place)
+    }
+
+    /// A place as Redis keeps it; behind one that is not confirmed stands the last one that is.
+    pub(super) fn text_of(&self, place: StreamId) -> String {
+        match self.confirmed.filter(|confirmed| *confirmed != place) {
+            Some(confirmed) => format!("{place} {confirmed}"),
+            None => place.to_string(),
+        }
     }
 
     pub(super) fn was_saved(&mut self, place: StreamId, now: Instant) {
@@ -548,13 +615,16 @@ fn upheavals(shared: &Shared) -> (u64, u64) {
     (shared.settled.losses(), shared.stats.inbox.dropped.overflow.get())
 }
 
-/// The place in the answer to GET. A stream that had no entry when the place was saved has the place 0-0.
-fn place_in(answer: &Answer) -> Option<StreamId> {
-    match Reader::new(&answer.tape).next_item() {
-        Some(TapeItem::Text(b"0-0")) => Some(StreamId::NONE),
-        Some(TapeItem::Text(text)) => StreamId::parse(text),
-        _ => None,
-    }
+/// The place in the answer to GET, and the confirmed one. A stream that had no entry when a place was saved has the
+/// place 0-0.
+fn places_in(answer: &Answer) -> Option<(StreamId, StreamId)> {
+    let Some(TapeItem::Text(text)) = Reader::new(&answer.tape).next_item() else { return None };
+    let mut ids = text.split(|byte| *byte == b' ').map(|id| match id {
+        b"0-0" => Some(StreamId::NONE),
+        id => StreamId::parse(id),
+    });
+    let place = ids.next()??;
+    Some((place, ids.next().unwrap_or(Some(place))?))
 }
 
 #[cfg(test)]

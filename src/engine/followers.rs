@@ -166,7 +166,11 @@ impl Followers {
                 && let Some(follower) = self.list.get(&number)
                 && let Some(place) = follower.due(at.now, pause)
             {
-                self.save(number, place, at.shared, at.now);
+                if follower.is_unsure(place) {
+                    self.ask(number, Question::Confirm(place), at.shared, at.now);
+                } else {
+                    self.save(number, place, at.shared, at.now);
+                }
             }
         }
     }
@@ -215,21 +219,24 @@ impl Followers {
     fn ask(&mut self, number: u64, question: Question, shared: &Shared, now: Instant) {
         let Some((follower, config)) = self.list.get_mut(&number).zip(self.config.as_ref()) else { return };
         let channel = follower.topic.name();
+        let range = |from: StreamId| {
+            Command::new("XRANGE").arg_parts(&kept::key(&config.prefix, channel)).arg(from.to_string())
+        };
         let (command, expect) = match question {
             Question::Place => (Command::new("GET").arg(place_key(config, follower)), Expect::Text),
             Question::End => (kept::newest(&config.prefix, channel, 1), Expect::Entries),
             Question::Read(from, count) => {
-                let from = Command::new("XRANGE").arg_parts(&kept::key(&config.prefix, channel)).arg(from.to_string());
-                (from.arg("+").arg("COUNT").arg_int(i64::from(count)), Expect::Entries)
+                (range(from).arg("+").arg("COUNT").arg_int(i64::from(count)), Expect::Entries)
             }
+            Question::Confirm(place) => (range(place).arg(place.to_string()), Expect::Entries),
         };
         self.tickets += 1;
         let ticket = TICKET | self.tickets;
         let work = Work::Ask { command, expect, again: Again::Read };
         let run = Run::new(work, MISSED, channel, ReplyTo::Callback(ticket), now);
         if shared.outbox.push(Box::new(run)).is_ok() {
-            follower.was_asked(question, ticket);
-        } else {
+            follower.was_asked(question, ticket, now);
+        } else if !matches!(question, Question::Confirm(_)) {
             follower.wait_a_moment(now);
         }
     }
@@ -246,6 +253,12 @@ impl Followers {
         let is_full = steps > 0 && steps + bytes > STEPS_BYTES_MAX;
         let found = self.list.iter().find(|(_, follower)| follower.waits_for(answer.ticket)).map(|(number, _)| *number);
         if let Some((number, follower)) = found.and_then(|number| Some((number, self.list.get_mut(&number)?))) {
+            if follower.checks(answer.ticket) {
+                if let Some(place) = follower.checked(&answer.outcome) {
+                    self.save(number, place, shared, now);
+                }
+                return None;
+            }
             if is_full {
                 follower.wait_a_moment(now);
                 return None;
@@ -268,7 +281,7 @@ impl Followers {
     /// Sends a place to Redis.
     fn save(&mut self, number: u64, place: StreamId, shared: &Shared, now: Instant) {
         let Some((follower, config)) = self.list.get_mut(&number).zip(self.config.as_ref()) else { return };
-        let command = Command::new("SET").arg(place_key(config, follower)).arg(place.to_string());
+        let command = Command::new("SET").arg(place_key(config, follower)).arg(follower.text_of(place));
         let command = command.arg("EX").arg_int(PLACE_AGE_S);
         let work = Work::Ask { command, expect: Expect::Done, again: Again::Write };
         let run = Run::new(work, MISSED, follower.topic.name(), ReplyTo::Nobody, now);

@@ -93,11 +93,16 @@ impl Engine {
         if prefix_changes || config.server != self.config.server {
             self.numbering.rename(&config.server, config.prefix.as_bytes());
         }
-        if prefix_changes || config.is_elsewhere(&self.config) {
+        let is_elsewhere = config.is_elsewhere(&self.config);
+        if prefix_changes || is_elsewhere {
             self.pump.followers.forget();
         }
         self.done_key = self.shared.done_key(&config.prefix);
         self.shared.reconfigure(config);
+        if is_elsewhere {
+            // Another server may hold them there, and events of that Redis may come before the publisher has asked.
+            self.shared.published.current().1.leases().iter().for_each(|(_, lease)| lease.set(None));
+        }
         self.config = self.shared.settings.current();
         if prefix_changes {
             self.rename_routes();

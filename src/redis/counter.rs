@@ -27,8 +27,10 @@ use crate::redis::error_reply::{Class, ErrorReply, inside_script};
 /// | `ARGV[4]` | the amount to add |
 /// | `ARGV[5]` | the member, if the counter is a sorted set |
 ///
-/// The script writes the number first: if an ACL forbids a command of the script, it stops before it has counted. The
-/// time to live counts from the creation of the counter; a counter without one (created by SET) gets it now.
+/// The script writes the number first: if an ACL forbids a command of the script, it stops before it has counted. After
+/// the addition no error ends the script, as the counter would be added again by plain commands. The time to live
+/// counts from the creation of the counter; a counter without one (created by SET) gets it now. If Redis refuses to set
+/// it, the reply is an array: the value and the error.
 pub const SCRIPT: &str = "\
 local numbered = ARGV[1] ~= '0'
 local last = numbered and redis.call('GET', KEYS[1])
@@ -45,13 +47,16 @@ if type(value) == 'table' and value.err then
   if numbered then redis.call('SET', KEYS[1], last or '0', 'EX', ARGV[2]) end
   return value
 end
-if ARGV[3] ~= '0' and redis.call('TTL', KEYS[2]) < 0 then redis.call('EXPIRE', KEYS[2], ARGV[3]) end
-if ARGV[5] then return value end
-return redis.call('GET', KEYS[2])
+local ends = ARGV[3] == '0' or redis.pcall('TTL', KEYS[2])
+if ends == -1 then ends = redis.pcall('EXPIRE', KEYS[2], ARGV[3]) end
+local exact = not ARGV[5] and redis.pcall('GET', KEYS[2])
+if type(exact) == 'string' then value = exact end
+if type(ends) == 'table' then return {value, ends.err} end
+return value
 ";
 
 /// SHA-1 of [`SCRIPT`], by which Redis knows it. A test compares it with the reply of a real Redis to SCRIPT LOAD.
-pub const SCRIPT_SHA: &str = "21b2d4e1cccfeffe605429cf548b424ad47ffa8a";
+pub const SCRIPT_SHA: &str = "42e924ae34b5899214dceeda72a9330832c7eb84";
 
 /// One counter job.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -42,24 +42,29 @@ pub(crate) const EVENT_FIELD: &[u8] = b"event";
 /// | `ARGV[5]` | the payload |
 /// | `ARGV[6]` | `1`: the payload ends with `_rt` and `}`, and is published with its entry there |
 ///
-/// It answers as PUBLISH does. If the event cannot be kept it is published nevertheless, and the answer is an array: the
-/// number of receivers and the error. On a server that became a replica it does neither. Redis 5 needs the first line
-/// for a write that follows XADD, whose id is not the same on a replica.
+/// It answers as PUBLISH does. If Redis refuses a command, the others are done nevertheless, and the answer is an array:
+/// that of PUBLISH, the error of XADD or nil, and the error of PEXPIRE. So no entry is added again by plain commands.
+/// On a server that became a replica it does nothing. Redis 5 needs the first line for a write that follows XADD, whose
+/// id is not the same on a replica.
 pub const SCRIPT: &str = "\
 if redis.replicate_commands then redis.replicate_commands() end
 local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'channel', ARGV[4], 'event', ARGV[5])
 local failed = type(added) == 'table' and added.err
 if failed and string.find(failed, 'READONLY', 1, true) then return added end
-if not failed then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 local event = ARGV[5]
-if not failed and ARGV[6] == '1' then event = string.sub(event, 1, -3) .. ':@' .. added .. '\"}' end
-local heard = redis.call('PUBLISH', ARGV[3], event)
-if failed then return {heard, failed} end
+local ends
+if not failed then
+  ends = redis.pcall('PEXPIRE', KEYS[1], ARGV[2])
+  if ARGV[6] == '1' then event = string.sub(event, 1, -3) .. ':@' .. added .. '\"}' end
+end
+local heard = redis.pcall('PUBLISH', ARGV[3], event)
+if failed or type(ends) == 'table' then return {heard, failed, ends and ends.err} end
+if type(heard) == 'table' then return {heard} end
 return heard
 ";
 
 /// SHA-1 of [`SCRIPT`], by which Redis knows it. A test compares it with the reply of a real Redis to SCRIPT LOAD.
-pub const SCRIPT_SHA: &str = "8ead53c23bd241b80157ab09f1249373eaf8f25f";
+pub const SCRIPT_SHA: &str = "80f3b80ccc5c1f3a6883c4b27d8c475ba0a40f0b";
 
 /// How the events of one channel are kept: the words of the commands.
 #[derive(Debug, PartialEq, Eq)]

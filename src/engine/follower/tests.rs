@@ -37,7 +37,7 @@ impl World {
             self.follower.place.get_or_insert(place);
         }
         self.tickets += 1;
-        self.follower.was_asked(question, self.tickets);
+        self.follower.was_asked(question, self.tickets, self.now);
         assert!(self.follower.waits_for(self.tickets) && !self.follower.waits_for(self.tickets + 1));
     }
 
@@ -213,22 +213,75 @@ fn failures_are_repeated_or_told() {
     assert!(!world.live(9, 9) && world.follower.state == State::Waiting);
 }
 
-/// Anybody who may publish can forge an entry. It moves the place until the next event only, and a place beyond the end
-/// of the stream leads to its beginning: nothing is missed.
+/// Anybody who may publish can forge an entry. It moves the place until the next event only, and a place that the stream
+/// does not have leads back to the last one that it had: nothing is missed, and nothing comes again.
 #[test]
-fn a_forged_entry_costs_no_event() {
+fn a_forged_entry_costs_no_event_and_repeats_none() {
+    for forged in [u64::MAX, 4] {
+        let mut world = World::new();
+        world.answer(Question::Place, place(Some("50-0")));
+        world.answer(Question::Read(id(50), 4), entries([50]));
+        world.deliver();
+        assert!(world.live(51, 51) && world.live(52, forged));
+        assert!(world.live(53, 53) && world.follower.place == Some(id(53)));
+        assert!(world.live(54, forged));
+        world.shared.settled.lost();
+        assert!(!world.live(57, 57));
+        let last = world.follower.place.unwrap();
+        assert_eq!(last, if forged > 50 { id(forged) } else { id(53) });
+        if forged > 50 {
+            world.answer(Question::Read(last, 4), entries([]));
+            assert_eq!((world.follower.place, world.follower.state), (Some(id(50)), State::Waiting));
+            world.answer(Question::Read(id(50), 9), entries([50, 51, 53, 55, 56, 57]));
+        } else {
+            world.answer(Question::Read(last, 9), entries([53, 55, 56, 57]));
+        }
+        assert_eq!(world.deliver(), ["55 missed", "56 missed", "57 missed"]);
+        assert_eq!((world.shared.stats.places_lost.get(), world.follower.unsaved()), (0, Some(id(57))));
+    }
+}
+
+/// A place that a live event named is saved once the stream has shown it. Else the stream is read from the last one that
+/// it has shown, and no loss is told.
+#[test]
+fn a_live_place_is_confirmed_before_it_is_saved() {
     let mut world = World::new();
-    world.answer(Question::Read(StreamId::NONE, 4), entries([1]));
+    world.answer(Question::Place, place(Some("50-0")));
+    world.answer(Question::Read(id(50), 4), entries([50]));
     world.deliver();
-    assert!(world.live(2, u64::MAX) && world.follower.place == Some(id(u64::MAX)));
-    assert!(world.live(3, 3) && world.follower.place == Some(id(3)));
-    assert!(world.live(4, u64::MAX));
-    world.shared.settled.lost();
-    assert!(!world.live(7, 7));
-    world.answer(Question::Read(id(u64::MAX), 4), entries([]));
-    assert_eq!((world.follower.place, world.shared.stats.places_lost.get()), (Some(StreamId::NONE), 1));
-    world.answer(Question::Read(StreamId::NONE, 9), entries([1, 3, 5, 6, 7]));
-    assert_eq!(world.deliver(), ["5 missed", "6 missed", "7 missed"]);
+    assert!(world.live(51, 51));
+    let pause = Duration::from_secs(1);
+    let check = |world: &mut World, at: u64, outcome| {
+        assert_eq!(world.follower.due(world.now, pause), None, "not again within the pause");
+        world.now += pause;
+        assert!(world.follower.due(world.now, pause) == Some(id(at)) && world.follower.is_unsure(id(at)));
+        world.tickets += 1;
+        world.follower.was_asked(Question::Confirm(id(at)), world.tickets, world.now);
+        assert!(world.follower.state == State::Live && world.follower.checks(world.tickets));
+        world.follower.checked(&outcome)
+    };
+    assert_eq!(check(&mut world, 51, entries([51])), Some(id(51)));
+    world.follower.was_saved(id(51), world.now);
+    assert!(world.live(52, 52) && world.live(53, 90));
+    assert_eq!(world.follower.text_of(id(90)), "90-0 51-0", "as it is saved at the end of a state");
+    assert_eq!(check(&mut world, 90, entries([])), None);
+    assert!(!world.live(54, 54), "the stream is read first");
+    world.answer(Question::Read(id(51), 9), entries([51, 52, 54]));
+    assert_eq!(world.deliver(), ["54 missed"]);
+    assert!(world.follower.unsaved() == Some(id(54)) && !world.follower.is_unsure(id(54)));
+    // The stream has ended meanwhile.
+    assert!(world.live(55, 55));
+    assert_eq!(check(&mut world, 55, entries([])), None);
+    world.answer(Question::Read(id(54), 9), entries([]));
+    assert_eq!((world.deliver().len(), world.follower.state), (0, State::Live));
+    assert_eq!((world.shared.stats.places_lost.get(), world.shared.notices.pop()), (0, None));
+    // The next process finds both places.
+    let mut world = World::new();
+    let next = world.answer(Question::Place, place(Some("90-0 51-0")));
+    assert_eq!(next, Some(Question::Read(id(90), STEP_ENTRIES)));
+    world.answer(Question::Read(id(90), 9), entries([]));
+    world.answer(Question::Read(id(51), 9), entries([51, 52]));
+    assert_eq!((world.deliver(), world.shared.stats.places_lost.get()), (vec!["52 missed".to_owned()], 0));
 }
 
 /// Large entries make the steps small, but not for ever.

@@ -55,12 +55,17 @@ pub(super) struct Leases {
     fresh: HashSet<Fingerprint>,
     /// A request failed since the leases were last asked for.
     has_failed: bool,
+    /// When the settings led to another Redis: replies to earlier requests say nothing about that one.
+    left: Option<Instant>,
 }
 
 impl Leases {
     /// Reads a reply to the script, or to one of the two plain commands of a key. `Err` describes a reply of another
     /// kind: the lease holder is then unknown, and a lease that is held ends by itself.
     pub(super) fn answered(&mut self, request: &LeaseRequest, reply: Reply<'_>, boot: u64) -> Result<(), String> {
+        if self.left.is_some_and(|left| request.asked <= left) {
+            return Ok(());
+        }
         if let Reply::Array(held) = reply {
             for ((fingerprint, lease), held) in request.leases.iter().zip(held.iter()) {
                 match held.integer() {
@@ -208,6 +213,14 @@ impl Leases {
     pub(super) fn reconnected(&mut self) {
         self.due = None;
         self.fresh.clear();
+    }
+
+    /// The settings lead to another Redis, where another server may hold the leases.
+    pub(super) fn forget(&mut self, now: Instant) {
+        self.wanted.values().for_each(|lease| lease.set(None));
+        self.ours.clear();
+        self.left = Some(now);
+        self.reconnected();
     }
 
     /// The last request was not for this server: the next one is due at this moment.

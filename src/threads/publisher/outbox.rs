@@ -85,6 +85,8 @@ pub(crate) struct Publish {
     pub(crate) asked_at: Option<LineNumber>,
     pub(crate) redirects: u8,
     pub(crate) ends: Ends,
+    /// Redis keeps it or refused to, and did not publish it: PUBLISH alone is left to do.
+    pub(crate) publish_only: bool,
 }
 
 /// The part of an event that is not text.
@@ -162,9 +164,10 @@ impl TakenItems {
                 Some(QueuedItem::Event(head)) => {
                     let (block, start) = (Arc::clone(&self.block), self.at);
                     self.at += head.bytes;
-                    let (written, form, asked_at, redirects) = (false, None, None, 0);
+                    let (written, form, asked_at, redirects, publish_only) = (false, None, None, 0, false);
                     let ends = Ends::default();
-                    let publish = Publish { block, start, head, written, form, asked_at, redirects, ends };
+                    let publish =
+                        Publish { block, start, head, written, form, asked_at, redirects, ends, publish_only };
                     return Some(Outgoing::Publish(publish));
                 }
                 None => {

@@ -1,9 +1,11 @@
 //! Events that Redis keeps (`Keep`, `History`): on a Redis that runs scripts, refuses them, has no streams, forgets or is
 //! killed, and on the embedded server. Listeners hear every event in each case.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use fault_kit::{Direction, Fault, Proxy, Redis, Server, wait_for};
+use fault_kit::{Direction, Fault, Proxy, Redis, Scripted, Server, wait_for};
 use realtime::facade::redis::kept::{SCRIPT, SCRIPT_SHA};
 use serde_json::json;
 
@@ -176,6 +178,72 @@ fn events_that_cannot_be_kept_are_heard_and_reported() {
         assert_eq!((server.stat("/kept"), server.stat("/not_kept")), (0, 20), "{settings:?}");
         let (_, told) = said(&mut server, "keep chat: redis: WRONGTYPE");
         assert_eq!((told, said(&mut server, NO_STREAMS)), (1, (0, 0)), "{:?}", server.errors());
+        end(server);
+    }
+}
+
+/// Redis keeps an event and refuses the rest of the script: the event stands in the stream once, and that is reported.
+#[test]
+fn an_event_that_is_kept_in_part_is_kept_once() {
+    for (command, told) in [("PEXPIRE", "expire rt:kept:chat: redis: "), ("PUBLISH", "publish chat: ")] {
+        let redis = Redis::start(&["--rename-command", command, ""]);
+        let mut server = with(&redis.url());
+        for n in 1..=20 {
+            // Such an event has no number by which readers would drop its repeats.
+            server.emit("chat", &n.to_string()).unwrap();
+            server.wait(|server| server.stat("/outbox/waiting") == 0);
+        }
+        assert_eq!(redis.command(&["XLEN", "p:rt:kept:chat"]), "20", "{command}");
+        assert_eq!((server.stat("/kept"), server.stat("/not_kept")), (20, 0), "{command}");
+        assert!(said(&mut server, told).1 > 0, "{command}: {:?}", server.errors());
+        if command == "PEXPIRE" {
+            server.hear(20);
+        }
+        end(server);
+    }
+}
+
+/// A server may publish in no script: each event is published by a command of its own, and kept once.
+#[test]
+fn a_server_that_publishes_in_no_script_gets_the_command() {
+    let redis = Redis::start(&[]);
+    let address = redis.address();
+    let relay = Scripted::start(move |client| {
+        client.relay(address, |mut command| {
+            if let Some(script) = command.get_mut(1).filter(|script| script.contains("'PUBLISH'")) {
+                *script = script.replace("'PUBLISH'", "'NO_SUCH_COMMAND'");
+            }
+            command
+        });
+    });
+    let mut server = with(&relay.url());
+    for n in 1..=20 {
+        server.emit("chat", &n.to_string()).unwrap();
+    }
+    server.hear(20);
+    assert_eq!(redis.command(&["XLEN", "p:rt:kept:chat"]), "20");
+    assert_eq!((server.stat("/kept"), server.stat("/not_kept")), (20, 0));
+    end(server);
+}
+
+/// The server has become a replica, and no heartbeat has shown it yet: the event is kept and heard where the master is.
+#[test]
+fn a_replica_that_refuses_an_event_is_left() {
+    for settings in [&[][..], &["--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""]] {
+        let (master, old) = (Redis::start(settings), Redis::start(settings));
+        let moved = Arc::new(AtomicBool::new(false));
+        let (addresses, is_moved) = ([old.address(), master.address()], Arc::clone(&moved));
+        let relay = Scripted::start(move |client| {
+            client.relay(addresses[usize::from(is_moved.load(Ordering::Relaxed))], |command| command);
+        });
+        let mut server = with(&relay.url());
+        say(&mut server, 0..5);
+        old.command(&["REPLICAOF", "127.0.0.1", &master.address().port().to_string()]);
+        moved.store(true, Ordering::Relaxed);
+        server.emit("chat", r#"{"n":5}"#).unwrap();
+        server.wait(|server| server.stat("/outbox/delivered") == 6);
+        assert_eq!(master.command(&["XLEN", "p:rt:kept:chat"]), "1", "{settings:?}");
+        assert_eq!(server.stat("/not_kept"), 0, "{settings:?}: {:?}", server.errors());
         end(server);
     }
 }

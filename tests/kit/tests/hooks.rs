@@ -4,10 +4,11 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fault_kit::{
-    Answer, Direction, Fault, Proxy, Random, Redis, Server, Web, comes_true, wait_for, wait_until, within,
+    Answer, Direction, Fault, Proxy, Random, Redis, Scripted, Server, Web, comes_true, wait_for, wait_until, within,
 };
 use realtime::facade::config::limits::CLOSE_FLUSH_MAX;
 use realtime::facade::engine::CallbackRef;
@@ -301,6 +302,42 @@ fn a_new_prefix_moves_the_leases() {
             server.settle();
             server.stop();
         }
+    }
+}
+
+/// A server that is configured to another Redis holds no lease there before that Redis has said so: the holder there
+/// acts alone.
+#[test]
+fn another_redis_ends_the_leases() {
+    for settings in [&[][..], &["--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""]] {
+        let (first, second) = (Redis::start(settings), Redis::start(settings));
+        let mut servers = [(&first, "one"), (&second, "two")].map(|(redis, name)| at(&redis.url(), name));
+        for server in &mut servers {
+            server.engine.add_hook(b"kill", Some(b"mine"), &counter("kills"), None).unwrap();
+            server.tick();
+        }
+        wait_held(&servers, 2);
+        let address = second.address();
+        let relay = Scripted::start(move |client| {
+            client.relay(address, |command| {
+                if command.iter().any(|word| word.contains("rt:lead:")) {
+                    thread::sleep(Duration::from_secs(1));
+                }
+                command
+            });
+        });
+        let [moved, _] = &mut servers;
+        moved.engine.configure(&json!({ "redis": relay.url() }).to_string()).unwrap();
+        assert_eq!(held(moved), 0, "{settings:?}");
+        moved.wait(|_| second.command(&["PUBSUB", "NUMSUB", "p:kill"]).ends_with('2'));
+        publish(&second, "p:kill", "{}");
+        wait_until("counted", || second.command(&["GET", "p:kills"]) == "1");
+        let twice = comes_true(Duration::from_secs(3), || {
+            moved.tick();
+            held(moved) > 0 || second.command(&["GET", "p:kills"]) != "1"
+        });
+        assert!(!twice, "{settings:?}: {}", second.command(&["GET", "p:kills"]));
+        servers.into_iter().for_each(Server::stop);
     }
 }
 

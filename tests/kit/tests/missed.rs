@@ -303,6 +303,39 @@ fn without_scripts_the_stream_decides() {
     out.stop();
 }
 
+/// Whoever may publish can forge the entry of an event. The process ends at once or after the place was due to be saved;
+/// the next one gets what came meanwhile, and nothing twice.
+#[test]
+fn a_forged_entry_brings_nothing_again() {
+    for (entry, rests) in [(u64::MAX, false), (u64::MAX, true), (1, false), (1, true)] {
+        let redis = Redis::start(&[]);
+        let mut out = emitter(&redis.url(), "[]");
+        let mut server = receiver(&redis.url());
+        wait_live(&redis, &mut server);
+        say(&mut out, 0..10);
+        server.hear(10);
+        let first = place(&redis);
+        server.wait(|_| place(&redis) != first);
+        let crc = crc32fast::hash(b"p:chat");
+        let forged = format!(r#"{{"n":99,"_rt":"x/00000000000000aa:1:1:{crc:08x}:@{entry}-0"}}"#);
+        redis.command(&["PUBLISH", "p:chat", &forged]);
+        server.hear(11);
+        if rests {
+            let until = Instant::now() + Duration::from_millis(1500);
+            server.wait(|_| Instant::now() > until);
+        }
+        assert_eq!(server.heard, [live(0..10), live(99..100)].concat());
+        server.leave();
+        say(&mut out, 10..12);
+        let mut server = receiver(&redis.url());
+        rest(&mut server);
+        assert_eq!(server.heard, missed(10..12), "{entry} {rests}");
+        assert_eq!((gaps(&server), server.stat("/places_lost")), (vec![], 0));
+        server.stop();
+        out.stop();
+    }
+}
+
 /// Payloads that carry no number, and events of another program, come once.
 #[test]
 fn events_without_a_number_come_once() {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fault_kit::{Redis, Scripted, Server, answer_with, comes_true, wait_until};
+use fault_kit::{Proxy, Redis, Scripted, Server, answer_with, comes_true, wait_until};
 use realtime::facade::threads::shared::Shared;
 use serde_json::json;
 
@@ -133,6 +133,37 @@ fn without_scripts_keys_still_get_their_time_to_live() {
     let left: i64 = counts(&redis, "p:")[4].parse().unwrap();
     assert!((1..=500).contains(&left), "{left}");
     server.stop();
+}
+
+/// Redis refuses to look at a time to live or to set it: each event counts once, and the failure is reported.
+#[test]
+fn a_refused_time_to_live_is_told_and_nothing_counts_twice() {
+    let acl = ["--user", "gmod", "on", ">pw", "~*", "&*", "+@all"];
+    let rows: [(&[&str], &str); 4] = [
+        (&["--rename-command", "EXPIRE", ""], ""),
+        (&["--rename-command", "TTL", ""], ""),
+        (&["-expire"], "gmod:pw@"),
+        (&["-ttl"], "gmod:pw@"),
+    ];
+    for (settings, login) in rows {
+        let settings: Vec<&str> = if login.is_empty() { settings.to_vec() } else { [&acl, settings].concat() };
+        let redis = Redis::start(&settings);
+        let proxy = Proxy::start(redis.address());
+        let mut server = with(&proxy.url().replace("redis://", &format!("redis://{login}")), "one");
+        for n in 1..=3 {
+            server.emit("kill", r#"{"killer":"Jo"}"#).unwrap();
+            server.wait(|server| server.stat("/outbox/delivered") == 4 * n);
+            let [kills, blood, day, ..] = counts(&redis, "p:");
+            assert_eq!([kills, blood, day], [n, 2 * n, n].map(|count| count.to_string()), "{settings:?}");
+            proxy.cut_all();
+            server.wait(|server| server.stat("/reconnects") >= n);
+            server.wait_ready();
+        }
+        let errors = server.errors();
+        assert!(errors.iter().any(|error| error.starts_with("counter kills: redis: ")), "{settings:?}: {errors:?}");
+        assert_eq!(said(&mut server, REFUSES_SCRIPTS), (0, 0), "{settings:?}");
+        server.stop();
+    }
 }
 
 /// Two servers without scripts: only one of them acts, and the other takes over when the first is gone.

@@ -55,8 +55,13 @@ impl Backlog<'_> {
             self.read_settings();
         }
         // They may have changed while this connection was being made.
-        if self.shared.settings.connection_version() != self.seen {
-            self.drain_until.get_or_insert_with(|| Instant::now() + DRAIN_MAX);
+        if self.shared.settings.connection_version() != self.seen && self.drain_until.is_none() {
+            let now = Instant::now();
+            self.drain_until = Some(now + DRAIN_MAX);
+            let config = self.shared.settings.current();
+            if self.home.as_ref().is_some_and(|home| home.is_elsewhere(&config)) {
+                self.leases.forget(now);
+            }
         }
     }
 
@@ -76,6 +81,7 @@ impl Backlog<'_> {
         self.shared.limits.forget();
         self.scripts.forget();
         self.keeping.forget();
+        self.leases.forget(Instant::now());
         self.cluster.forget();
         for expiry in self.expiries.take() {
             let reason = "disconnected: the settings led to another redis before the answer";

@@ -34,16 +34,13 @@ impl Backlog<'_> {
         shared.replies.answer(reply_to, Ok(answer));
     }
 
-    /// Redis published an event that it could not keep, with the error `text`.
-    pub(crate) fn published_only(&mut self, publish: Publish, text: &[u8]) {
-        let channel: Box<[u8]> = publish.parts().0.into();
+    /// Redis published an event by the script that keeps it.
+    pub(crate) fn published(&mut self, publish: Publish) {
         let item = Outgoing::Publish(publish);
         self.calm_down();
         self.note_success(&item);
         self.keeping.scripts.succeeded();
-        let shared = self.shared;
-        self.settle(&item, &shared.stats.outbox.delivered);
-        self.not_kept(&channel, text);
+        self.settle(&item, &self.shared.stats.outbox.delivered);
     }
 
     /// Redis could not keep an event on this channel, with the error `text`. If it has no streams at all, that is

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 
 use super::{ANSWER_WAIT, End, Session};
 use crate::config::limits::{REFUSED_RETRY, SILENCE_MAX};
-use crate::redis::answer::Expect;
+use crate::redis::answer::{self, Expect};
 use crate::redis::cluster::{HOME, LineNumber};
 use crate::redis::connection::{self, Role};
 use crate::redis::counter::{self, Form};
 use crate::redis::error_reply::{self, Class, ErrorReply};
 use crate::redis::leaderboard::SearchProgress;
-use crate::redis::reply::{Decoder, OwnedReply, Reply};
+use crate::redis::reply::{Array, Decoder, OwnedReply, Reply};
 use crate::threads::links::Limit;
 use crate::threads::publisher::backlog::{Backlog, REDIRECTS_MAX};
 use crate::threads::publisher::expiries::Expiry;
 use crate::threads::publisher::in_flight::{LeaseRequest, PresenceRequest, Sent};
 use crate::threads::publisher::keeping::KEEP;
-use crate::threads::publisher::outbox::Outgoing;
+use crate::threads::publisher::outbox::{Outgoing, Publish};
 use crate::threads::publisher::replies::ReplyTo;
 use crate::threads::publisher::run::{Effect, Run, Work};
 use crate::threads::publisher::scripts::ScriptRefusal;
@@ -146,18 +146,25 @@ fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply
             if run.form().is_some() && backlog.scripts().succeeded() {
                 shared.limits.lift(Limit::Scripts);
             }
+            let reply = counted_in_part(backlog, &run, reply);
             finish_run(shared, backlog, run, reply);
         }
         (Sent::Item(Outgoing::Publish(publish)), Reply::Array(found)) if publish.form.is_some() => {
-            let error = found.iter().nth(1).and_then(|error| error.text()).unwrap_or(b"ERR no reason given");
-            backlog.published_only(publish, error);
+            kept_in_part(shared, backlog, publish, found);
         }
         (Sent::Item(publish), other) => {
             let reason = format!("expected the answer of a PUBLISH, found {}", other.describe());
             backlog.put_back_answered(Sent::Item(publish));
             return Err(End::lost(reason));
         }
-        (Sent::Auxiliary(KEEP, channel), Reply::Error(text)) => backlog.not_kept(&channel, text),
+        (Sent::Auxiliary(KEEP, channel), Reply::Error(text)) => {
+            // A replica would pass the event, which is in flight behind this command, to no other server.
+            let error = ErrorReply::new(text);
+            if error.class == Class::Reconnect {
+                return keep_connection(&error);
+            }
+            backlog.not_kept(&channel, text);
+        }
         (Sent::Auxiliary(KEEP, _), _) => shared.stats.kept.add(1),
         (Sent::Auxiliary(operation, key), Reply::Error(text)) => {
             backlog.auxiliary_failed(operation, &key, &format!("redis: {}", ErrorReply::new(text)));
@@ -218,6 +225,31 @@ fn kept_refused(backlog: &mut Backlog<'_>, mut item: Outgoing, form: Form, text:
     Ok(())
 }
 
+/// The script that keeps an event could not do all of it. What it did is not done again: if PUBLISH is left, plain
+/// commands do it.
+fn kept_in_part(shared: &Shared, backlog: &mut Backlog<'_>, mut publish: Publish, found: Array<'_>) {
+    let [heard, failed, endless] = [0, 1, 2].map(|at| found.iter().nth(at));
+    let channel: Box<[u8]> = publish.parts().0.into();
+    match failed.and_then(|failed| failed.text()) {
+        Some(text) => backlog.not_kept(&channel, text),
+        None => {
+            shared.stats.kept.add(1);
+            shared.limits.lift(Limit::Streams);
+        }
+    }
+    if let Some(text) = endless.and_then(|endless| endless.text()) {
+        let key = backlog.keep_target(&channel).map_or(channel, |target| target.key.clone());
+        backlog.auxiliary_failed("expire", &key, &answer::redis_error(text));
+    }
+    if let Some(Reply::Error(text)) = heard {
+        publish.publish_only = true;
+        backlog.keeping().scripts.forbid();
+        backlog.put_off(Outgoing::Publish(publish), &ErrorReply::new(text), None);
+    } else {
+        backlog.published(publish);
+    }
+}
+
 /// Redis refused a command of a script's own. If it carried a secret, the text of the error reply, which may repeat the
 /// secret, is shown nowhere. A name that Redis does not know may be a misspelt AUTH: its callback learns its arguments,
 /// the log and the game hook do not.
@@ -276,6 +308,15 @@ fn keep_connection(error: &ErrorReply) -> Result<(), End> {
 }
 
 // ---- replies that are no errors -------------------------------------------------------------------------------------
+
+/// The reply to a counter without the error of its time to live, which is reported.
+fn counted_in_part<'a>(backlog: &mut Backlog<'_>, run: &Run, reply: Reply<'a>) -> Reply<'a> {
+    let (Work::Count(job), Reply::Array(found)) = (&run.work, reply) else { return reply };
+    if let Some(text) = found.iter().nth(1).and_then(|error| error.text()) {
+        backlog.auxiliary_failed("counter", &job.count.key, &answer::redis_error(text));
+    }
+    found.iter().next().unwrap_or(Reply::Nil)
+}
 
 /// The reply to a command: its answer, or one step of the search for a leaderboard, which then goes first so that other
 /// commands do not delay it.
