@@ -154,7 +154,10 @@ fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply
             return Err(End::lost(reason));
         }
         (Sent::Auxiliary(KEEP, channel), Reply::Error(text)) => backlog.not_kept(&channel, text),
-        (Sent::Auxiliary(KEEP, _), _) => shared.stats.kept.add(1),
+        (Sent::Auxiliary(KEEP, _), _) => {
+            shared.stats.kept.add(1);
+            shared.limits.lift(Limit::Streams);
+        }
         (Sent::Auxiliary(operation, key), Reply::Error(text)) => {
             backlog.auxiliary_failed(operation, &key, &format!("redis: {}", ErrorReply::new(text)));
         }
