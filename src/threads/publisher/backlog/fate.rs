@@ -41,9 +41,10 @@ impl Backlog<'_> {
         self.calm_down();
         self.note_success(&item);
         self.keeping.scripts.succeeded();
+        // First, so that nobody sees the event settled and not counted.
+        self.not_kept(&channel, text);
         let shared = self.shared;
         self.settle(&item, &shared.stats.outbox.delivered);
-        self.not_kept(&channel, text);
     }
 
     /// Redis could not keep an event on this channel, with the error `text`. If it has no streams at all, that is
