@@ -341,7 +341,7 @@ impl Handshake<'_> {
     fn try_a_write(&mut self, prefix: &str) -> Result<(), ConnectError> {
         let key = format!("{prefix}rt:role");
         match self.request("log in", &[b"DEL", key.as_bytes()])? {
-            OwnedReply::Error(text) => match ErrorReply::new(&text) {
+            OwnedReply::Error(text) => match self.refusal(&text) {
                 refusal if refusal.is("READONLY") => {
                     Err(ConnectError::Role { address: self.address.to_string(), role: "server that takes no writes" })
                 }
@@ -357,7 +357,7 @@ impl Handshake<'_> {
     /// Redis wants a login or takes no more clients.
     fn offer(&mut self, arguments: &[&[u8]]) -> Result<Option<OwnedReply>, ConnectError> {
         match self.request("log in", arguments)? {
-            OwnedReply::Error(text) => match ErrorReply::new(&text) {
+            OwnedReply::Error(text) => match self.refusal(&text) {
                 refusal if refusal.class == Class::Never => Ok(None),
                 refusal => Err(self.refused("log in", refusal)),
             },
@@ -375,9 +375,14 @@ impl Handshake<'_> {
     /// Sends one command and accepts any reply but an error.
     fn demand(&mut self, doing: &'static str, arguments: &[&[u8]]) -> Result<(), ConnectError> {
         match self.request(doing, arguments)? {
-            OwnedReply::Error(text) => Err(self.refused(doing, ErrorReply::new(&text))),
+            OwnedReply::Error(text) => Err(self.refused(doing, ErrorReply::of_handshake(&text))),
             _ => Ok(()),
         }
+    }
+
+    /// Behind an accepted login a server has room for this client and wants no other login, whatever its words are.
+    fn refusal(&self, text: &[u8]) -> ErrorReply {
+        if self.address.password.is_some() { ErrorReply::new(text) } else { ErrorReply::of_handshake(text) }
     }
 
     fn refused(&self, doing: &'static str, refusal: ErrorReply) -> ConnectError {

@@ -13,7 +13,7 @@
 
 use crate::config::limits::COUNTER_MEMORY;
 use crate::redis::command;
-use crate::redis::error_reply::{Class, ErrorReply, inside_script};
+use crate::redis::error_reply::{self, ErrorReply};
 
 /// The script.
 ///
@@ -145,57 +145,16 @@ pub(crate) fn encode_expire(out: &mut Vec<u8>, key: &[u8], ttl: u64) {
     command::encode(out, &[b"EXPIRE", key, ttl.to_string().as_bytes()]);
 }
 
-/// Parts of the errors by which servers, proxies and hosts say that they do not execute something. They word it in many
-/// ways and do not always name the command, so these are looked for only in replies to a script.
-const NOT_DONE: [&str; 26] = [
-    "acl failure in script",
-    "blocked",
-    "can't",
-    "cannot",
-    "command not found",
-    "denied",
-    "disabled",
-    "forbidden",
-    "illegal command",
-    "invalid command",
-    "no permission",
-    "no such command",
-    "not allowed",
-    "not available",
-    "not enabled",
-    "not implement",
-    "not permitted",
-    "not recogni",
-    "not support",
-    "prohibited",
-    "restricted",
-    "turned off",
-    "unavailable",
-    "unknown",
-    "unrecogni",
-    "unsupported",
-];
-
 /// Whether the error reply to EVAL or EVALSHA says that this user may run no scripts, or none in this form. An error
 /// about the data (a wrong type, a full memory, a forbidden counter) is no such reply: plain commands would fail as
-/// well.
+/// well. Plain commands need neither the key of the numbers nor the right to run commands from a script.
 pub(crate) fn forbids_scripts(error: &[u8]) -> bool {
-    let found = ErrorReply::new(error);
-    if found.class != Class::Never || DATA.iter().any(|code| found.is(code)) {
-        return false;
-    }
-    let lower = String::from_utf8_lossy(error).to_ascii_lowercase();
-    let text = inside_script(&lower);
-    if found.is("NOPERM") {
-        // An ACL on keys forbids the counter itself, unless it is about the key of the numbers, which only the script
-        // uses.
-        return !text.contains("key") || text.contains("rt:done:");
-    }
-    NOT_DONE.iter().any(|part| text.contains(part))
+    let only_scripts_need = |part| error_reply::contains(error, part);
+    error_reply::refuses_command(error)
+        || only_scripts_need("acl failure in script")
+        || only_scripts_need("user executing the script")
+        || ErrorReply::new(error).is("NOPERM") && only_scripts_need("rt:done:")
 }
-
-/// Code words of errors about the data or the whole server, however the sentence goes on.
-const DATA: [&str; 8] = ["ASK", "CROSSSLOT", "IOERR", "MISCONF", "MOVED", "NOREPLICAS", "NOSCRIPT", "OOM"];
 
 /// Whether an error reply says that Redis does not know the script: it restarted, or somebody flushed its scripts.
 pub(crate) fn wants_script(error: &[u8]) -> bool {

@@ -1,6 +1,7 @@
 //! Classifies an error reply of Redis: wait, connect again, try rarely, or give the command up. Pure; runs on any
-//! thread. The class comes from the reply's code word in any letter case and, for the few errors that Redis names only
-//! `ERR`, from its sentence. Sources: redis.io/docs (errors of each command), and the replies of Redis 5 to 8, Valkey,
+//! thread. The class comes from the reply's code word in any letter case. Before the connection is ready, the sentence
+//! counts as well for the few errors that Redis names only `ERR`. Later it does not: servers repeat names and values
+//! that players choose. Sources: redis.io/docs (errors of each command), and the replies of Redis 5 to 8, Valkey,
 //! KeyDB, Dragonfly and hosted servers; each known wording is a row of `testdata/redis/refusals.txt`. Guarantee: the
 //! text of a reply to a command that carried a secret is never kept, as servers repeat the arguments of commands that
 //! they do not know.
@@ -43,7 +44,7 @@ pub struct ErrorReply {
 const TEXT_BYTES_MAX: usize = 1024;
 
 /// Code words that may be shown even if the rest of the reply may not. Any other first word could be the secret itself.
-const CODES: [&str; 20] = [
+const CODES: [&str; 21] = [
     "ASK",
     "BUSY",
     "CLUSTERDOWN",
@@ -64,27 +65,24 @@ const CODES: [&str; 20] = [
     "TRYAGAIN",
     "UNBLOCKED",
     "WRONGPASS",
+    "WRONGTYPE",
 ];
 
 /// One of [`CODES`]; `None`: any other first word.
 type Code = Option<&'static str>;
 
 impl ErrorReply {
-    /// Classifies an error reply. `text` comes without its dash.
+    /// Classifies an error reply by its code word. `text` comes without its dash.
     pub fn new(text: &[u8]) -> ErrorReply {
         let text = String::from_utf8_lossy(text);
         let lower = text.to_ascii_lowercase();
-        let inner = inside_script(&lower);
-        let word = inner.split(' ').next().unwrap_or_default().trim_end_matches(':');
+        let word = inside_script(&lower).split(' ').next().unwrap_or_default().trim_end_matches(':');
         let code = CODES.into_iter().find(|code| code.eq_ignore_ascii_case(word));
-        // A code word of its own is more reliable than a sentence, so sentences count only under `ERR` or none.
-        let sentence =
-            SENTENCES.iter().find(|(_, part, _)| code.is_none_or(|code| code == "ERR") && inner.contains(part));
         let class = match code.unwrap_or_default() {
             "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" | "CLUSTERDOWN" => Class::Wait,
             "READONLY" | "UNBLOCKED" => Class::Reconnect,
             "NOAUTH" | "WRONGPASS" | "DENIED" => Class::Login,
-            _ => sentence.map_or(Class::Never, |(class, ..)| *class),
+            _ => Class::Never,
         };
         let advice = match code.unwrap_or_default() {
             "NOAUTH" => " (this Redis wants a password)",
@@ -95,9 +93,23 @@ impl ErrorReply {
             "MISCONF" => " (Redis cannot save to its disk: its log says why)",
             "DENIED" => " (this Redis is in protected mode: give it a password)",
             "NOREPLICAS" => " (too few replicas follow this Redis: see min-replicas-to-write)",
-            _ => sentence.map_or("", |(.., advice)| advice),
+            _ => "",
         };
         ErrorReply { class, code, text: shown(&text, &lower).into(), advice }
+    }
+
+    /// As [`ErrorReply::new`], before the connection is ready: the server may take no more clients or want a login.
+    pub(crate) fn of_handshake(text: &[u8]) -> ErrorReply {
+        let mut found = ErrorReply::new(text);
+        // A code word of its own is more reliable than a sentence, and a server may repeat the arguments of a command
+        // that it does not know.
+        if found.code.is_none_or(|code| code == "ERR")
+            && !contains(text, "unknown command")
+            && let Some((class, _, advice)) = SENTENCES.iter().find(|(_, part, _)| contains(text, part))
+        {
+            (found.class, found.advice) = (*class, advice);
+        }
+        found
     }
 
     /// Keeps the arguments that a server repeats in its error: only for the caller that sent them.
@@ -111,9 +123,9 @@ impl ErrorReply {
         ErrorReply { text: Box::default(), ..found }
     }
 
-    /// As [`ErrorReply::of_secret`], for a login: an error of any kind means that the server refuses the login.
+    /// For a login, which carries a secret as well: an error of any kind means that the server refuses the login.
     pub(crate) fn of_login(text: &[u8]) -> ErrorReply {
-        let mut found = ErrorReply::of_secret(text);
+        let mut found = ErrorReply { text: Box::default(), ..ErrorReply::of_handshake(text) };
         if found.advice == NO_PASSWORD {
             // These are our words, not the server's: they repeat nothing.
             found.text = "ERR AUTH without any password configured".into();
@@ -143,13 +155,52 @@ pub(crate) fn contains(error: &[u8], lower: &str) -> bool {
     String::from_utf8_lossy(error).to_ascii_lowercase().contains(lower)
 }
 
+/// Whether an error reply says that the server does not execute the command for this user, whatever its keys and values.
+/// Servers, proxies and hosts word that in countless ways. So it is any error for good that is not about the data, the
+/// keys, or the state of the server.
+pub(crate) fn refuses_command(error: &[u8]) -> bool {
+    let found = ErrorReply::new(error);
+    let lower = String::from_utf8_lossy(error).to_ascii_lowercase();
+    // The name of the user stands before these words. It may contain `key`.
+    let (_, forbidden) = lower.split_once(" permission").unwrap_or_default();
+    let is_of_acl = found.is("NOPERM") || lower.contains("acl failure in script");
+    let is_about_keys = is_of_acl && forbidden.contains("key") && !forbidden.starts_with("s to run the '");
+    // Quotation marks enclose what a server repeats of a command.
+    let sentence = inside_script(&lower).split(['\'', '`', '"']).next().unwrap_or_default();
+    found.class == Class::Never
+        && !is_about_keys
+        && !STATE_CODES.iter().any(|code| found.is(code))
+        && !STATE_SENTENCES.iter().any(|part| sentence.contains(part))
+}
+
+/// Code words of errors for good about the data or the whole server, however the sentence goes on.
+const STATE_CODES: [&str; 9] =
+    ["ASK", "CROSSSLOT", "IOERR", "MISCONF", "MOVED", "NOREPLICAS", "NOSCRIPT", "OOM", "WRONGTYPE"];
+
+/// The same under `ERR`: parts of the sentence in lower case.
+const STATE_SENTENCES: [&str; 12] = [
+    "exceed",
+    "max number of",
+    "nan or infinity",
+    "not a number",
+    "not a valid float",
+    "not an integer",
+    "one of the keys",
+    "out of memory",
+    "out of range",
+    "overflow",
+    "used memory",
+    "wrong kind of value",
+];
+
 /// The error that ended a script, without the words around it; other errors unchanged. Redis before version 7 answers
 /// `ERR Error running script (call to f_<sha>): @user_script:10: @user_script: 10: -OOM command not allowed ...`, later
-/// ones `OOM command not allowed ... script: <sha>, on @user_script:10.`
-pub(crate) fn inside_script(lower: &str) -> &str {
+/// ones `OOM command not allowed ... script: <sha>, on @user_script:10.` A script of ours that returns the error of its
+/// command answers before version 7 `@user_script: 10: -OOM command not allowed ...`.
+fn inside_script(lower: &str) -> &str {
     let place = |letter: char| letter.is_ascii_digit() || matches!(letter, ':' | ' ');
     match (lower.rsplit_once("@user_script"), lower.rsplit_once(" script: ")) {
-        (Some((_, inner)), _) if lower.starts_with("err error running script") => {
+        (Some((before, inner)), _) if before.is_empty() || before.starts_with("err error running script") => {
             inner.trim_start_matches(place).trim_start_matches('-')
         }
         (Some(_), Some((inner, _))) => inner,
@@ -181,7 +232,7 @@ fn one_line(text: &str) -> String {
 
 const NO_PASSWORD: &str = " (this Redis has no password: leave it out)";
 
-/// Errors under `ERR` or without a code word: class, a part of the sentence in lower case, and advice.
+/// Errors of a handshake under `ERR` or without a code word: class, a part of the sentence in lower case, and advice.
 const SENTENCES: [(Class, &str, &str); 11] = [
     (Class::Full, "max number of clients", " (this Redis takes no more clients: raise maxclients)"),
     (Class::Full, "max number of connections", " (this Redis takes no more clients: raise maxclients)"),

@@ -103,9 +103,10 @@ impl Target {
     }
 }
 
-/// Whether the error reply to XADD says that this server has no streams.
+/// Whether the error reply to XADD says that this server has no streams for this user. A stream whose ids are used up is
+/// an error of one channel.
 pub(crate) fn has_no_streams(error: &[u8]) -> bool {
-    error_reply::contains(error, "unknown") && error_reply::contains(error, "command")
+    error_reply::refuses_command(error) && !error_reply::contains(error, "last possible id")
 }
 
 #[cfg(test)]
@@ -152,9 +153,18 @@ mod tests {
             ("ERR unknown command 'xadd'", true),
             ("@user_script: 2: Unknown Redis command called from Lua script", true),
             ("ERR Unknown Redis command called from script script: 5f, on @user_script:2.", true),
+            ("ERR unsupported command 'XADD'", true),
+            ("ERR Command is not available: 'XADD'", true),
+            ("ERR operation not permitted", true),
+            ("NOPERM this user has no permissions to run the 'xadd' command", true),
+            ("ERR ACL failure in script: User keydb has no permissions to run the 'xadd' command", true),
+            ("ERR ACL failure in script: No permissions to access a key", false),
+            ("@user_script: 2: The user executing the script can't run this command or subcommand", true),
+            ("NOPERM User monkey has no permissions to access the 'p:rt:kept:chat' key", false),
+            ("ERR The stream has exhausted the last possible ID, unable to add more items", false),
+            ("@user_script: 2: -OOM command not allowed when used memory > 'maxmemory'.", false),
             ("WRONGTYPE Operation against a key holding the wrong kind of value", false),
             ("OOM command not allowed when used memory > 'maxmemory'.", false),
-            ("NOPERM this user has no permissions to run the 'xadd' command", false),
         ] {
             assert_eq!(has_no_streams(error.as_bytes()), expected, "{error}");
         }

@@ -279,7 +279,7 @@ impl Limit {
                  tell them apart"
             }
             Limit::Streams => {
-                "redis has no streams (they need Redis 5 or later): events of `Keep` are published and not kept"
+                "redis has no streams for this user (they need Redis 5 or later): events of `Keep` are published and not kept"
             }
         }
     }

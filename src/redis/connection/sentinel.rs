@@ -86,7 +86,7 @@ fn ask(config: &Config, sentinels: &Sentinels, place: &Address, patience: Durati
         },
         OwnedReply::Nil => Err(format!("it knows no master `{name}`")),
         OwnedReply::Error(text) => {
-            let refusal = ErrorReply::new(&text);
+            let refusal = ErrorReply::of_handshake(&text);
             let advice =
                 if refusal.is("NOAUTH") { "; write it behind the address: ?sentinel_password=WORD" } else { "" };
             Err(format!("{refusal}{advice}"))

@@ -9,15 +9,33 @@ fn rows(text: &'static str) -> impl Iterator<Item = [&'static str; 3]> {
     })
 }
 
-#[test]
-fn each_wording_in_any_letter_case() {
-    for [text, class, advice] in rows(include_str!("../../../testdata/redis/refusals.txt")) {
+/// Compares each row, in any letter case, with what `read` makes of its error.
+fn check(table: &'static str, read: impl Fn(&[u8]) -> ErrorReply) {
+    for [text, class, advice] in rows(table) {
         for text in [text.to_owned(), text.to_lowercase(), text.to_uppercase()] {
-            let refusal = ErrorReply::new(text.as_bytes());
+            let refusal = read(text.as_bytes());
             assert_eq!(format!("{:?}", refusal.class).to_lowercase(), class, "{text}");
             assert!(refusal.to_string().contains(advice), "{text}: {refusal}");
             assert_eq!(advice.is_empty(), refusal.advice.is_empty(), "{text}: {refusal}");
         }
+    }
+}
+
+#[test]
+fn each_wording_in_any_letter_case() {
+    let table = include_str!("../../../testdata/redis/refusals.txt");
+    check(table, ErrorReply::new);
+    check(table, ErrorReply::of_handshake);
+}
+
+/// A sentence under `ERR` counts before the connection is ready. Later it may be a name that a player chose.
+#[test]
+fn sentences_count_in_a_handshake_only() {
+    let table = include_str!("../../../testdata/redis/handshake.txt");
+    check(table, ErrorReply::of_handshake);
+    for [text, ..] in rows(table) {
+        let later = ErrorReply::new(text.as_bytes());
+        assert_eq!((later.class, later.advice), (Class::Never, ""), "{text}");
     }
 }
 

@@ -93,6 +93,8 @@ impl Scripts {
             }
             // NOSCRIPT in reply to the script's text means the same: this server will never know it.
             Form::Eval if counter::forbids_scripts(text) || counter::wants_script(text) => {
+                // The refusal was not about the form. A refusal of all scripts lasts for this connection only.
+                self.sha_is_forbidden = false;
                 return ScriptRefusal::Script;
             }
             Form::Eval | Form::EvalSha => {

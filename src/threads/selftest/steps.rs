@@ -361,7 +361,7 @@ fn write_and_read(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure
     }
 }
 
-/// Runs the script that counters use (`redis/counter.rs`), with keys that expire by themselves. An ACL that forbids
+/// Runs the script that counters use (`redis/counter.rs`), with keys that expire by themselves. A Redis that refuses
 /// scripts is no failure: counters then use plain commands.
 fn count(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
     // The script notes the number of the last counter in this key, so that a resend does not count twice.
@@ -373,7 +373,7 @@ fn count(asking: &mut Asking<'_>, key: &[u8]) -> Result<String, Failure> {
     let reply = sent.and_then(|()| asking.connection.next_reply(&mut asking.decoder, asking.deadline));
     let outcome = match reply {
         Ok(OwnedReply::Error(text)) if counter::forbids_scripts(&text) => {
-            Ok("work, but an ACL forbids scripts (EVAL, EVALSHA): a counter whose answer is lost is not sent again"
+            Ok("work, but redis refuses scripts (EVAL, EVALSHA): a counter whose answer is lost is not sent again"
                 .to_owned())
         }
         Ok(OwnedReply::Error(text)) => Err(refused("EVAL", &text)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use fault_kit::{Direction, Fault, Proxy, Redis, Scripted, Server, wait_for};
+use fault_kit::{Direction, Fault, Proxy, Redis, Scripted, Server, answer_with, wait_for};
 use realtime::facade::redis::kept::{SCRIPT, SCRIPT_SHA};
 use serde_json::json;
 
@@ -162,11 +162,30 @@ fn events_that_cannot_be_kept_are_heard_and_reported() {
     const NO_STREAMS: &str = "redis has no streams";
     let no_scripts = ["--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""];
     let no_streams = ["--rename-command", "XADD", ""];
-    for settings in [no_streams.to_vec(), [&no_scripts[..], &no_streams].concat()] {
+    let no_right = ["--user", "keydb", "on", ">pw", "~*", "&*", "+@all", "-xadd"];
+    for settings in
+        [&no_streams[..], &no_right].map(|settings| [settings.to_vec(), [&no_scripts, settings].concat()]).concat()
+    {
         let redis = Redis::start(&settings);
-        let mut server = with(&redis.url());
+        let login = if settings.contains(&"-xadd") { "redis://keydb:pw@" } else { "redis://" };
+        let mut server = with(&redis.url().replace("redis://", login));
         say(&mut server, 0..20);
         assert_eq!((server.stat("/kept"), server.stat("/not_kept")), (0, 20), "{settings:?}");
+        assert_eq!(said(&mut server, NO_STREAMS), (1, 1), "{:?}", server.errors());
+        end(server);
+    }
+    for wording in ["ERR unsupported command 'XADD'", "ERR Command is not available: 'XADD'"] {
+        let redis = Redis::start(&[]);
+        let address = redis.address();
+        let relay = Scripted::start(move |client| {
+            client.relay(address, |command| match command[0].as_str() {
+                "EVAL" | "EVALSHA" | "XADD" => answer_with(wording),
+                _ => command,
+            });
+        });
+        let mut server = with(&relay.url());
+        say(&mut server, 0..20);
+        assert_eq!((server.stat("/kept"), server.stat("/not_kept")), (0, 20), "{wording}");
         assert_eq!(said(&mut server, NO_STREAMS), (1, 1), "{:?}", server.errors());
         end(server);
     }

@@ -120,6 +120,23 @@ fn scripts_refused_by_a_real_redis_are_replaced_by_plain_commands() {
     }
 }
 
+/// A server repeats the arguments of a command that it does not know, and one of them is a name that a player chose. Only
+/// that command fails, whatever the name says.
+#[test]
+fn a_name_that_a_server_repeats_does_not_end_the_connection() {
+    let redis = Redis::start(&["--rename-command", "DEL", ""]);
+    let mut server = with(&redis.url(), "one");
+    for (at, nick) in ["max number of clients", "invalid password", "operation not permitted"].iter().enumerate() {
+        server.submit(Some(1), |requests| requests.del(&[format!("note:{nick}").as_bytes()])).unwrap();
+        let (_, answer) = server.answered(at + 1).pop().unwrap();
+        assert!(answer.contains("redis: ERR unknown command"), "{nick}: {answer}");
+    }
+    counts_two(&redis, &mut server, "the same connection");
+    assert_eq!(server.stat("/reconnects") + server.stat("/connect_failures"), 0);
+    server.assert_balanced();
+    server.stop();
+}
+
 /// A key that lost its time to live, or never had one, gets it with the next count. A key that has one keeps it.
 #[test]
 fn without_scripts_keys_still_get_their_time_to_live() {

@@ -165,7 +165,10 @@ fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply
             }
             backlog.not_kept(&channel, text);
         }
-        (Sent::Auxiliary(KEEP, _), _) => shared.stats.kept.add(1),
+        (Sent::Auxiliary(KEEP, _), _) => {
+            shared.stats.kept.add(1);
+            shared.limits.lift(Limit::Streams);
+        }
         (Sent::Auxiliary(operation, key), Reply::Error(text)) => {
             backlog.auxiliary_failed(operation, &key, &format!("redis: {}", ErrorReply::new(text)));
         }

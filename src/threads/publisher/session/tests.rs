@@ -452,6 +452,32 @@ fn a_server_that_never_knows_the_script_gets_plain_commands() {
     });
 }
 
+/// An error that nobody knew is no reason to go without EVALSHA on the next connection.
+#[test]
+fn a_refusal_of_all_scripts_ends_with_the_connection() {
+    with_session(|session| {
+        let next = |session: &mut Session<'_, '_>, expected: &str, reply: &str| {
+            session.shared.outbox.push(incr("n", 0)).unwrap();
+            session.gather();
+            assert_eq!(names(session), [expected]);
+            answer(session, reply.as_bytes());
+        };
+        next(session, "EVAL", "$1\r\n1\r\n");
+        next(session, "EVALSHA", "-ERR command rejected\r\n");
+        for (expected, reply) in [("EVAL", "-ERR command rejected\r\n"), ("INCRBY", ":2\r\n")] {
+            session.gather();
+            assert_eq!(names(session), [expected]);
+            answer(session, reply.as_bytes());
+        }
+        next(session, "INCRBY", ":3\r\n");
+        session.backlog.scripts().connected();
+        next(session, "EVAL", "$1\r\n4\r\n");
+        assert_eq!(limits(session), Vec::<String>::new());
+        next(session, "EVALSHA", "$1\r\n5\r\n");
+        assert_eq!(session.shared.outbox.waiting(), 0);
+    });
+}
+
 /// A TTL that was not answered is sent again on the next connection.
 #[test]
 fn an_unanswered_ttl_is_sent_again() {
