@@ -240,6 +240,7 @@ fn a_server_that_publishes_in_no_script_gets_the_command() {
         server.emit("chat", &n.to_string()).unwrap();
     }
     server.hear(20);
+    server.wait(|server| server.stat("/outbox/waiting") == 0);
     assert_eq!(redis.command(&["XLEN", "p:rt:kept:chat"]), "20");
     assert_eq!((server.stat("/kept"), server.stat("/not_kept")), (20, 0));
     end(server);
