@@ -3,27 +3,14 @@
 local checks = include("checks.lua")
 require("realtime")
 
+local large, is_large = checks.large, checks.is_large
+
 local tests = {}
 local function eventually(name, done) tests[#tests + 1] = { name = name, done = done } end
 
 -- The number of frames so far.
 local frame = 0
 timer.Create("frames", 0, 0, function() frame = frame + 1 end)
-
--- A table of 14,990 values on several levels.
-local function large(n)
-	local list = {}
-	for i = 1, 2498 do list[i] = { i, "text " .. i, { deep = { i } } } end
-	return { n = n, list = list }
-end
-local function is_large(data, n)
-	if data.n ~= n or #data.list ~= 2498 then return false end
-	for i, row in ipairs(data.list) do
-		if row[1] ~= i or row[2] ~= "text " .. i or row[3].deep[1] ~= i or data.seen then return false end
-	end
-	data.seen = true
-	return true
-end
 
 local text_of = util.TableToJSON
 local order, frames, wrong, asked, summed, raws = {}, {}, 0, 0, 0, {}

@@ -684,8 +684,9 @@ fn missed_events_come_to_the_next_process() {
     for unwinding in unwinding() {
         let prefix = prefix(&format!("missed-{unwinding}"));
         for run in ["run=1", "run=2"] {
-            let options = ["--set", run, "--set", "server=shop", "--unwind", unwinding];
-            let environment = variables(&prefix, &[("REALTIME_SERVER", "shop")]);
+            let options = ["--set", run, "--set", "server=shop", "--unwind", unwinding, "--tickrate", "1000"];
+            let environment = [("REALTIME_SERVER", "shop"), ("REALTIME_TICK_BUDGET_US", "100")];
+            let environment = variables(&prefix, &environment);
             Host::launch("missed", 60, &options, environment).pass();
         }
     }
