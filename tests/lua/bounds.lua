@@ -130,7 +130,19 @@ local dag = {}
 for _ = 1, 25 do dag = { dag, dag, dag } end
 refused_fast("^encode: the spec has more than 15000 values", realtime.AddHook, "x", dag)
 refused_fast("^encode: ", realtime.Emit, "x", dag)
-huge, array, keys = nil, nil, nil
+-- A table takes as long as it has room, also if it is empty. So does a description, which is made by functions of scripts.
+local emptied, vectors = {}, {}
+for i = 1, 200000 do emptied[i] = i end
+for i = 1, 200000 do emptied[i] = nil end
+local rooms = {}
+for i = 1, 7000 do rooms[i] = emptied end
+refused_fast("^encode: data%[%d+%] takes too long to read", realtime.Emit, "x", rooms)
+refused_fast("^encode: data%.a%.b%[%d+%] takes too long to read", realtime.Set, "x", { a = { b = rooms } })
+refused_fast("^encode: the spec takes too long to read", realtime.AddHook, "x", rooms)
+for i = 1, 14999 do vectors[i] = Vector(i, 0, 0) end
+refused_fast("^encode: data%[2049%] is the different entity, vector or angle number 2049, the limit", realtime.Emit, "x", vectors)
+assert(realtime.Emit("x", { unpack(vectors, 1, 2048) }))
+huge, array, keys, emptied, rooms, vectors = nil, nil, nil, nil, nil, nil
 collectgarbage()
 
 -- Large events, answers and stored values between small ones.
