@@ -264,6 +264,18 @@ fn a_replaced_lua_state_can_no_longer_use_the_module() {
     }
 }
 
+/// A state that begins inside a function that the module calls in the last one.
+#[test]
+fn a_state_that_is_replaced_in_the_middle_of_a_call_adds_and_hears_nothing() {
+    for place in ["listener", "on", "hook"] {
+        for unwinding in unwinding() {
+            let prefix = prefix(&format!("replaced-{place}-{unwinding}"));
+            let options = ["--unwind", unwinding, "--set", &format!("place={place}")];
+            Host::start_with("replaced", &prefix, &options, &[("REALTIME_TICK_BUDGET_US", "20000")]).pass();
+        }
+    }
+}
+
 #[test]
 fn the_examples_of_the_wish_list_work_as_written() {
     Host::start("wish", &prefix("wish"), &[]).pass();
