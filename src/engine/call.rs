@@ -94,6 +94,11 @@ impl Deliver {
     pub fn is_missed(&self) -> bool {
         self.follow.is_some_and(|follow| follow.is_missed)
     }
+
+    /// Whether the event waited for the turn of a listener with `missed`. Another event can be half made meanwhile.
+    pub(crate) fn is_own(&self) -> bool {
+        self.follow.is_some_and(|follow| follow.is_own)
+    }
 }
 
 /// The answer of a command on its way to its callback, which is called this once.

@@ -28,7 +28,7 @@ use crate::event::{Arrival, Arrived, Decoded, Event};
 use crate::json::tape::{Reader, TapeItem};
 use crate::redis::answer::{Answer, AnswerResult};
 use crate::redis::error_reply::{Class, ErrorReply};
-use crate::redis::history::{self, EntryKind};
+use crate::redis::history::{self, EntryKind, ReadEntry};
 use crate::threads::publisher::replies::Ticket;
 use crate::threads::shared::Shared;
 
@@ -40,6 +40,8 @@ const STEP_ENTRIES: u32 = 200;
 const STEP_ENTRIES_MIN: u32 = 2;
 /// How many more the next reply has after one that was not too large.
 const STEP_ENTRIES_MORE: u32 = 4;
+/// Entries of a reply that are passed over in one look, because the listener had their events.
+const PASSED_OVER_MAX: u32 = 64;
 /// The pause after a question that failed for the moment.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -420,23 +422,29 @@ impl Follower {
     pub(super) fn next(&mut self, around: &mut Around<'_>) -> Option<(Event, bool)> {
         let State::Delivers { is_last } = self.state else { return None };
         let step = std::mem::take(&mut self.step);
+        let wire = [around.prefix.as_bytes(), self.topic.name()].concat();
+        let mut passed_over = 0;
         while let Some((entry, behind)) = history::next_entry(&step, self.at) {
             self.at = behind;
-            let event = (entry.kind != EntryKind::Foreign).then(|| self.event_of(&entry, around));
-            match event {
-                Some(event) if self.is_new(&event, true, around) => {
-                    if event.origin().is_none() {
-                        self.remember(&event);
-                    }
-                    self.handed = (entry.id, true);
-                    self.step = step;
-                    around.shared.stats.caught_up.add(1);
-                    return Some((event, true));
+            let identity = Identity::parse(entry.identity, &wire);
+            let sender = identity.as_ref().map(|sender| (sender.server.as_bytes(), (sender.boot, sender.seq)));
+            // The number comes first: the payload of a repeat, which may be large, is never copied.
+            if entry.kind != EntryKind::Foreign && self.is_unseen(sender, true, around) {
+                let event = self.event_of(&entry, identity, around);
+                if event.origin().is_none() {
+                    self.remember(&event);
                 }
-                event => {
-                    around.shared.stats.caught_up_repeats.add(u64::from(event.is_some()));
-                    (self.place, self.confirmed) = (Some(entry.id), Some(entry.id));
-                }
+                self.handed = (entry.id, true);
+                self.step = step;
+                around.shared.stats.caught_up.add(1);
+                return Some((event, true));
+            }
+            around.shared.stats.caught_up_repeats.add(u64::from(entry.kind != EntryKind::Foreign));
+            (self.place, self.confirmed) = (Some(entry.id), Some(entry.id));
+            passed_over += 1;
+            if passed_over == PASSED_OVER_MAX {
+                self.step = step;
+                return None; // It is still busy, so the next tick goes on.
             }
         }
         self.at = 0;
@@ -497,10 +505,9 @@ impl Follower {
     }
 
     /// Makes an event of an entry.
-    fn event_of(&self, entry: &history::ReadEntry<'_>, around: &Around<'_>) -> Event {
+    fn event_of(&self, entry: &ReadEntry<'_>, identity: Option<Identity<'_>>, around: &Around<'_>) -> Event {
         let channel = self.topic.name();
-        let wire = [around.prefix.as_bytes(), channel].concat();
-        let identity = Identity::parse(entry.identity, &wire).map(|identity| identity.at(entry.id));
+        let identity = identity.map(|identity| identity.at(entry.id));
         let decoded = Decoded { tape: entry.tape, raw: entry.kind == EntryKind::Raw, identity };
         let unix_ms = identity::unix_ms(SystemTime::now());
         let arrival = Arrival { at: around.now, unix_ms, own_boot: around.shared.boot };
@@ -510,15 +517,21 @@ impl Follower {
     /// Whether the listener has not had the event. Without a number nobody knows, and it counts as new. `tells`: a gap
     /// before it is reported.
     fn is_new(&mut self, event: &Event, tells: bool, around: &mut Around<'_>) -> bool {
-        let Some(origin) = event.origin().filter(|origin| origin.seq > 0) else { return true };
-        let (channel, number) = (self.topic.name(), (origin.boot, origin.seq));
+        let sender = event.origin().map(|origin| (event.server(), (origin.boot, origin.seq)));
+        self.is_unseen(sender, tells, around)
+    }
+
+    /// The same, by the name of the sender and the number of the event, if it has an identity.
+    fn is_unseen(&mut self, sender: Option<(&[u8], (u64, u64))>, tells: bool, around: &mut Around<'_>) -> bool {
+        let Some((server, number)) = sender.filter(|(_, (_, seq))| *seq > 0) else { return true };
+        let channel = self.topic.name();
         let is_owed = self.owed == Some(number);
         match around.ledger.see_number(false, &self.name, channel, number, around.now) {
             Sight::Repeat if !is_owed => return false,
             Sight::New { missed } if missed > 0 && tells => {
                 self.has_gap = false;
                 around.shared.stats.missed.add(missed);
-                self.tell_gap(&String::from_utf8_lossy(event.server()), missed, around.shared);
+                self.tell_gap(&String::from_utf8_lossy(server), missed, around.shared);
             }
             Sight::Repeat | Sight::New { .. } | Sight::Implausible | Sight::Renewed => {}
         }

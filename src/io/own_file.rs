@@ -55,6 +55,18 @@ pub(crate) fn replace(
     replaced.map(|()| file)
 }
 
+/// Renames a file that this program cannot use, or did not write, to `NAME.aside.1` or the next free name, which it returns.
+pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let free = |number| {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(format!(".aside.{number}"));
+        Some(PathBuf::from(aside)).filter(|aside| fs::symlink_metadata(aside).is_err())
+    };
+    let aside = (1..=ASIDE_MAX).find_map(free).ok_or_else(|| io::Error::other("every name for it is taken"))?;
+    sharing::patiently(|| plain_file::rename(path, &aside))?;
+    Ok(aside)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,16 +89,4 @@ mod tests {
         assert!(!temporary.exists() && std::fs::read(&path).unwrap() == b"new");
         std::fs::remove_dir_all(&folder).unwrap();
     }
-}
-
-/// Renames a file that this program cannot use, or did not write, to `NAME.aside.1` or the next free name, which it returns.
-pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let free = |number| {
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".aside.{number}"));
-        Some(PathBuf::from(aside)).filter(|aside| fs::symlink_metadata(aside).is_err())
-    };
-    let aside = (1..=ASIDE_MAX).find_map(free).ok_or_else(|| io::Error::other("every name for it is taken"))?;
-    sharing::patiently(|| plain_file::rename(path, &aside))?;
-    Ok(aside)
 }

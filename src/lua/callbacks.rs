@@ -21,7 +21,9 @@ use crate::lua::decode::{Making, Stage};
 use crate::lua::encode;
 use crate::lua::entry::EntryOutcome;
 use crate::lua::game;
-use crate::lua::process::{PROCESS, Process, guarded, is_attached, raise_attention, set_clock, wants_attention};
+use crate::lua::process::{
+    PROCESS, Process, attaches, guarded, is_attached, raise_attention, set_clock, wants_attention,
+};
 use crate::lua::shapes::{self, Shapes};
 use crate::lua::shield::{self, Filling, Results, Work};
 use crate::lua::stack::{self, LUA_TNIL, LUA_TNUMBER, LUA_TTABLE, Lua, SHIELD, upvalue};
@@ -102,6 +104,7 @@ fn run_tick(lua: Lua) {
     let (mut finished, mut scratch) = (None, Build::new());
     let mut pace = Pace::new(now, deadline, EVERY.load(Ordering::Relaxed));
     let mut shapes = shapes::take();
+    let attached = attaches();
     loop {
         let call = {
             // The engine is locked in this block only: a callback may call any function of `realtime`.
@@ -109,7 +112,8 @@ fn run_tick(lua: Lua) {
             if let Some((call, outcome)) = finished.take() {
                 engine.complete(call, outcome);
             }
-            engine.next_call(now)
+            // If a callback began another state, the next Call is for that one, and its pump has to take it.
+            if attaches() == attached { engine.next_call(now) } else { None }
         };
         let Some(mut call) = call else {
             EVERY.store(pace.every(), Ordering::Relaxed);

@@ -14,27 +14,31 @@ use crate::lua::stack::{LUA_TTABLE, Lua, upvalue};
 /// [`Lane`]:
 ///
 /// ```text
-///  slot    1 .. 64       65 .. 128      129 .. 192
-///  lane    Event         Answer         Window         unused slots are false, never nil: a write allocates nothing
+///  slot    1 .. 64    65 .. 128    129 .. 192    193 .. 256
+///  lane    Event      Answer       Window        Own
 /// ```
+///
+/// Unused slots are false, never nil, so that a write allocates nothing.
 pub(super) const KEPT: i32 = upvalue(4);
 
 /// The kind of Call that half-made values are kept for. Only one Call of each kind can be half-made at a time.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Lane {
-    /// The payload of an event, for a listener or a condition.
+    /// The payload of an event whose turn has come, for a listener or a condition.
     Event = 0,
     /// The answer to a command, for its callback.
     Answer = 1,
     /// An event of an aggregator's window.
     Window = 2,
+    /// The payload of an event that waited for a listener with `missed`. Events go on meanwhile.
+    Own = 3,
 }
 
 /// Slots of the table [`KEPT`] for one lane. A lane needs a slot for each open table and each whole value: at most
 /// [`BUILD_DEPTH_MAX`] and two.
 const LANE_SLOTS: i32 = 64;
 /// Slots of the table [`KEPT`] for all lanes.
-const KEPT_SLOTS: i32 = 3 * LANE_SLOTS;
+const KEPT_SLOTS: i32 = 4 * LANE_SLOTS;
 const _: () = assert!(BUILD_DEPTH_MAX + 4 < LANE_SLOTS as usize);
 
 impl Lane {

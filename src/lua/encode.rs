@@ -1,12 +1,13 @@
 //! Writes Lua values as JSON text, straight into a byte buffer. The way back is `decode.rs`. Runs on the game thread,
 //! in the body of an entry: a hot path of Emit. [`push_json`] only reads the value and never raises. Operations that
 //! need Lua's memory or run script code happen under pcall, between two walks over the value. It refuses values without
-//! JSON (functions, colliding keys) and values beyond its limits of size, count and depth. The depth limit also ends a
-//! cycle. The error names the path to the value.
+//! JSON (functions, colliding keys) and values beyond its limits of size, count, depth and time. The depth limit also ends
+//! a cycle. The error names the path to the value.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use crate::config::limits::{ENCODE_DEPTH_MAX, ENCODE_NODES_MAX, PAYLOAD_BYTES_MAX};
 use crate::json::bytes::{ByteSink, Bytes};
@@ -18,6 +19,8 @@ use crate::lua::stack::{
 
 /// Longest path in an error, in bytes: a table may have 32 levels, and an error text must stay readable.
 const PATH_BYTES_MAX: usize = 120;
+/// Different userdata of one value. Each is described by functions of the game and of scripts, for some microseconds.
+const DESCRIBED_MAX: usize = 2048;
 /// Stands for the outer steps of a path that is longer.
 const LEFT_OUT: &str = "[...]";
 
@@ -130,6 +133,7 @@ fn encode_described(
         let address = lua.userdata(userdata);
         let written = match known.get(&address) {
             Some((range, nodes)) => filler.repeat(range.clone(), *nodes, gap.depth),
+            None if known.len() >= DESCRIBED_MAX => Err(Encoder::too_many_described()),
             None => filler.describe(userdata, describe, gap.depth),
         };
         known.entry(address).or_insert((before.0..filler.out.len(), filler.nodes - before.1));
@@ -175,6 +179,50 @@ struct Gap {
     depth: usize,
 }
 
+/// Sees to it that a walk ends in time, although the clock is read seldom. Most values are quick and bounded by their
+/// number. But Lua searches the whole room of a table for its members, even if a million of them were removed.
+struct Watch {
+    /// The clock is read once there are more nodes than this. Each table brings it nearer.
+    look_at: usize,
+    /// Time of the last look at the clock.
+    looked: Option<Instant>,
+    /// Time between the looks that counts.
+    spent: Duration,
+}
+
+impl Watch {
+    /// Nodes until the first look: a usual event ends without one.
+    const FIRST: usize = 128;
+    /// Nodes between two looks.
+    const EVERY: usize = 256;
+    /// Nodes that a table counts for, besides its values.
+    const TABLE: usize = 16;
+    /// Nodes that a table without members counts for: its room may be large.
+    const EMPTY: usize = Watch::FIRST;
+    /// If the nodes between two looks take longer than this, the clock is read after each.
+    const SLOW: Duration = Duration::from_micros(500);
+    /// Most time between two looks that counts. If more has passed, the thread was probably off its processor.
+    const COUNTED_MAX: Duration = Duration::from_millis(2);
+    /// Time for all nodes, and what each adds: many times the usual tenth of a microsecond.
+    const TIME_MAX: Duration = Duration::from_millis(10);
+    const TIME_PER_NODE: Duration = Duration::from_micros(2);
+
+    fn new() -> Watch {
+        Watch { look_at: Watch::FIRST, looked: None, spent: Duration::ZERO }
+    }
+
+    /// Looks at the clock, after so many nodes. True: time is out.
+    fn look(&mut self, nodes: usize) -> bool {
+        let now = Instant::now();
+        let took = self.looked.replace(now).map_or(Duration::ZERO, |looked| now.saturating_duration_since(looked));
+        self.spent += took.min(Watch::COUNTED_MAX);
+        let every = if took > Watch::SLOW { 0 } else { Watch::EVERY };
+        self.look_at = (nodes + every).min(ENCODE_NODES_MAX);
+        // The cast is safe: there are at most `ENCODE_NODES_MAX`.
+        self.spent >= Watch::TIME_MAX + Watch::TIME_PER_NODE * nodes as u32
+    }
+}
+
 /// One walk over a value. It runs no script code and takes no memory of Lua, so the table cannot change under it.
 struct Encoder<'a> {
     lua: Lua,
@@ -183,6 +231,7 @@ struct Encoder<'a> {
     out: &'a mut Bytes,
     /// Values so far, tables included.
     nodes: usize,
+    watch: Watch,
     /// NaN and infinities so far, written as `null`.
     non_finite: u64,
     /// Userdata so far.
@@ -203,7 +252,7 @@ impl<'a> Encoder<'a> {
     /// A first walk, which appends at most [`PAYLOAD_BYTES_MAX`] to `out`.
     fn new(lua: Lua, out: &'a mut Bytes) -> Encoder<'a> {
         let bytes_max = out.len() + PAYLOAD_BYTES_MAX;
-        Encoder { lua, bytes_max, out, nodes: 0, non_finite: 0, found: 0, again: None }
+        Encoder { lua, bytes_max, out, nodes: 0, watch: Watch::new(), non_finite: 0, found: 0, again: None }
     }
 
     /// Whether `more` bytes still fit. Checked before a string is copied and after each value, so the text can exceed
@@ -225,6 +274,28 @@ impl<'a> Encoder<'a> {
     }
 
     #[cold]
+    fn too_many_described() -> Box<EncodeError> {
+        let number = DESCRIBED_MAX + 1;
+        EncodeError::new(format!("is the different entity, vector or angle number {number}, the limit"))
+    }
+
+    /// Looks at the number of nodes and at the clock, because one of them may have passed its limit.
+    #[cold]
+    fn look(&mut self) -> Result<(), Box<EncodeError>> {
+        if self.nodes > ENCODE_NODES_MAX {
+            return Err(Encoder::too_many());
+        }
+        if self.watch.look(self.nodes) { Err(EncodeError::new("takes too long to read")) } else { Ok(()) }
+    }
+
+    /// After a table, which counts for so many nodes.
+    #[inline]
+    fn walked(&mut self, nodes: usize) -> Result<(), Box<EncodeError>> {
+        self.watch.look_at = self.watch.look_at.saturating_sub(nodes);
+        if self.nodes > self.watch.look_at { self.look() } else { Ok(()) }
+    }
+
+    #[cold]
     fn too_deep() -> Box<EncodeError> {
         EncodeError::new(format!("is nested deeper than {ENCODE_DEPTH_MAX} levels (a cycle?)"))
     }
@@ -234,8 +305,8 @@ impl<'a> Encoder<'a> {
     #[optimize(speed)]
     fn value(&mut self, index: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         self.nodes += 1;
-        if self.nodes > ENCODE_NODES_MAX {
-            return Err(Encoder::too_many());
+        if self.nodes > self.watch.look_at {
+            self.look()?;
         }
         match self.lua.type_of(index) {
             LUA_TSTRING => return self.string(self.lua.bytes(index)),
@@ -273,10 +344,11 @@ impl<'a> Encoder<'a> {
     fn table(&mut self, table: i32, depth: usize) -> Result<(), Box<EncodeError>> {
         let border = self.lua.raw_len(table);
         if border > 0 && self.is_sequence(table, border)? {
-            self.elements(table, border, depth)
+            self.elements(table, border, depth)?;
         } else {
-            self.object(table, depth)
+            self.object(table, depth)?;
         }
+        self.walked(Watch::TABLE)
     }
 
     /// Whether the keys are exactly 1 to `border`, in any order. It looks at no more keys than the text may still have
@@ -347,7 +419,7 @@ impl<'a> Encoder<'a> {
         if self.out.len() == start + 1 {
             self.out.truncate(start);
             self.out.push_bytes(b"[]");
-            return Ok(());
+            return self.walked(Watch::EMPTY);
         }
         self.out.push_byte(b'}');
         if numbers > 0 && texts > 0 { self.refuse_collisions(table) } else { Ok(()) }

@@ -114,6 +114,10 @@ fn run_on(lua: Lua) -> EntryOutcome {
     let wants_meta = called != Some(true) || lua.boolean(-1);
     // A call leaves its result or error; without a call, the function and its argument are still there.
     lua.pop(if called.is_some() { 1 } else { 2 });
+    // That script code may have begun another state, in which the function's reference is worthless.
+    if let Err(reason) = self::process(lua) {
+        return refused(None, reason);
+    }
     let Some(kept) = shield::keep(lua, callback) else { return refused(None, NOT_KEPT) };
     let register = if missed { Engine::on_missed } else { Engine::on };
     let registered = register(&mut process.engine(), channel, id, kept, wants_meta);

@@ -105,6 +105,11 @@ fn add(lua: Lua, name: &'static str, select: Select) -> EntryOutcome {
     };
     let (spec, place) = read_spec(lua, given.spec);
     let added = spec.and_then(|(spec, function, origin)| {
+        // `strip` may have run script code that began another state, in which the function's reference is worthless.
+        if let Err(reason) = self::process(lua) {
+            function.into_iter().for_each(|function| lua.release(function));
+            return Err(reason.to_owned());
+        }
         let Given { channel, id, .. } = given;
         // No file is being loaded while the pump runs, so a callback of the pump hides none.
         let is_stray = id.is_none() && !origin.is_file_load() && !is_in_tick();

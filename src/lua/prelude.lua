@@ -3,7 +3,8 @@
 -- `main` is the main thread of the state; nil if a coroutine opened the module.
 local context, pumped, status_report, begin_selftest, reload, utc_offset, main = ...
 -- The game's own functions: a script may replace the globals later.
-local print, getinfo, pcall, running = print, debug.getinfo, pcall, coroutine.running
+local print, getinfo, pcall, running, SysTime = print, debug.getinfo, pcall, coroutine.running, SysTime
+local min = math.min
 
 -- The message handler of pcall. It runs on the stack of the error, so ErrorNoHaltWithStack prints the script's own stack.
 -- Returns true for "reported".
@@ -168,16 +169,17 @@ local function origin(found)
 	return file, load, number, line, includers or "", place or "", outermost or 0
 end
 
--- The limits of Emit's encoder (ENCODE_NODES_MAX, ENCODE_DEPTH_MAX).
-local values_max, levels_max = 15000, 32
+-- The limits of Emit's encoder (ENCODE_NODES_MAX, ENCODE_DEPTH_MAX); then, in seconds, the most time that counts for one
+-- table, as the thread may be off its processor, and the time for all of them.
+local values_max, levels_max, counted_max, time_max = 15000, 32, 0.005, 0.03
 
 -- Copies a spec, with a mark that names the file in the place of each Lua function. Returns the copy, the last function
 -- (Rust accepts a single one), and the seven values of `origin`. If the spec has too many values or levels, it returns nil
 -- in the place of the copy and a reason in that of the function. The limit of levels also ends a table that contains
--- itself.
+-- itself. Lua searches the whole room of a table, even if it is empty: so time is limited, too.
 local function strip(spec)
 	local found, wrong
-	local values = 0
+	local values, spent, looked = 0, 0, SysTime()
 	local mark = {}
 	local function copy(value, depth)
 		values = values + 1
@@ -193,6 +195,9 @@ local function strip(spec)
 			if wrong then break end
 			out[key] = copy(inner, depth + 1)
 		end
+		local now = SysTime()
+		spent, looked = spent + min(now - looked, counted_max), now
+		if spent >= time_max and not wrong then wrong = "takes too long to read" end
 		return out
 	end
 	local copied = copy(spec, 0)

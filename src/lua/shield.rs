@@ -212,7 +212,8 @@ fn make_one(lua: Lua, tape: &[u8], making: &mut Making<'_>, lane: Lane) -> bool 
 /// see it. `[-0, +?]`, **raises**.
 fn call_listener(lua: Lua, delivery: &Deliver, making: &mut Making<'_>) -> i32 {
     let event = &delivery.event;
-    if !push_function(lua, delivery.callback, making) || !make_one(lua, event.tape(), making, Lane::Event) {
+    let lane = if delivery.is_own() { Lane::Own } else { Lane::Event };
+    if !push_function(lua, delivery.callback, making) || !make_one(lua, event.tape(), making, lane) {
         return 0;
     }
     lua.push_bytes(event.channel());
@@ -221,7 +222,7 @@ fn call_listener(lua: Lua, delivery: &Deliver, making: &mut Making<'_>) -> i32 {
         push_meta(lua, event, delivery.is_missed());
         arguments = 3;
     }
-    decode::finish(lua, making.build, Lane::Event);
+    decode::finish(lua, making.build, lane);
     making.stage = Stage::Called;
     lua.call(arguments, 0);
     0

@@ -13,7 +13,8 @@
 //!   process loses none, and posts again what was in flight. The file is removed when all its posts are settled.
 //! - Lines are appended and not synced: only a crash of the whole machine can lose some.
 //! - An append that fails, as the disk is full, may leave a part of a line. Then the file is closed, and the next post
-//!   begins another one. So it does if another program removed or changed the file. A part of a line at the end of a file is no post.
+//!   begins another one. So it does if another program removed or changed the file. A part of a line at the end of a
+//!   file is no post.
 //! - A file that is not of this kind is left untouched. One that another program holds (Windows) is tried again.
 //!
 //! A step reads at most [`READ_BYTES`] or one post, and a write is one line. So they run on `rt-webhooks` itself, which

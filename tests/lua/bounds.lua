@@ -3,27 +3,14 @@
 local checks = include("checks.lua")
 require("realtime")
 
+local large, is_large = checks.large, checks.is_large
+
 local tests = {}
 local function eventually(name, done) tests[#tests + 1] = { name = name, done = done } end
 
 -- The number of frames so far.
 local frame = 0
 timer.Create("frames", 0, 0, function() frame = frame + 1 end)
-
--- A table of 14,990 values on several levels.
-local function large(n)
-	local list = {}
-	for i = 1, 2498 do list[i] = { i, "text " .. i, { deep = { i } } } end
-	return { n = n, list = list }
-end
-local function is_large(data, n)
-	if data.n ~= n or #data.list ~= 2498 then return false end
-	for i, row in ipairs(data.list) do
-		if row[1] ~= i or row[2] ~= "text " .. i or row[3].deep[1] ~= i or data.seen then return false end
-	end
-	data.seen = true
-	return true
-end
 
 local text_of = util.TableToJSON
 local order, frames, wrong, asked, summed, raws = {}, {}, 0, 0, 0, {}
@@ -143,7 +130,19 @@ local dag = {}
 for _ = 1, 25 do dag = { dag, dag, dag } end
 refused_fast("^encode: the spec has more than 15000 values", realtime.AddHook, "x", dag)
 refused_fast("^encode: ", realtime.Emit, "x", dag)
-huge, array, keys = nil, nil, nil
+-- A table takes as long as it has room, also if it is empty. So does a description, which is made by functions of scripts.
+local emptied, vectors = {}, {}
+for i = 1, 200000 do emptied[i] = i end
+for i = 1, 200000 do emptied[i] = nil end
+local rooms = {}
+for i = 1, 7000 do rooms[i] = emptied end
+refused_fast("^encode: data%[%d+%] takes too long to read", realtime.Emit, "x", rooms)
+refused_fast("^encode: data%.a%.b%[%d+%] takes too long to read", realtime.Set, "x", { a = { b = rooms } })
+refused_fast("^encode: the spec takes too long to read", realtime.AddHook, "x", rooms)
+for i = 1, 14999 do vectors[i] = Vector(i, 0, 0) end
+refused_fast("^encode: data%[2049%] is the different entity, vector or angle number 2049, the limit", realtime.Emit, "x", vectors)
+assert(realtime.Emit("x", { unpack(vectors, 1, 2048) }))
+huge, array, keys, emptied, rooms, vectors = nil, nil, nil, nil, nil, nil
 collectgarbage()
 
 -- Large events, answers and stored values between small ones.

@@ -49,6 +49,23 @@ function checks.gather()
 	return check, failures
 end
 
+-- A table of 14,990 values on several levels.
+function checks.large(n)
+	local list = {}
+	for i = 1, 2498 do list[i] = { i, "text " .. i, { deep = { i } } } end
+	return { n = n, list = list }
+end
+
+-- Whether `data` is the whole `large(n)`, and was not seen before.
+function checks.is_large(data, n)
+	if data.n ~= n or #data.list ~= 2498 then return false end
+	for i, row in ipairs(data.list) do
+		if row[1] ~= i or row[2] ~= "text " .. i or row[3].deep[1] ~= i or data.seen then return false end
+	end
+	data.seen = true
+	return true
+end
+
 -- Prints the summary, with the reason of a failure, and ends the server.
 function checks.finish(ok, why)
 	if not ok then print("FAILED: " .. tostring(why)) end

@@ -1,5 +1,6 @@
 -- On with `missed`: arguments; then, in a second process, the events that this listener missed, and live ones behind them.
--- `--set run=1` registers the listener, `--set run=2` is the next process under the same name.
+-- `--set run=1` registers the listener, `--set run=2` is the next process under the same name. There the missed events are
+-- large, and so are live ones of another listener at the same time. The test sets a budget of 100 us.
 local checks = include("checks.lua")
 require("realtime")
 
@@ -23,16 +24,23 @@ assert(realtime.Keep("orders"))
 local is_second = host.arg.run == "2"
 if is_second then
 	-- Nobody listens yet.
-	for n = 1, 5 do assert(realtime.Emit("orders", { n = n })) end
+	for n = 1, 5 do assert(realtime.Emit("orders", checks.large(n))) end
 end
 
-local heard = {}
+local heard, big, mixed = {}, 0, 0
 local function listen()
 	realtime.On("orders", "delivery", function(order, channel, meta)
 		assert(channel == "orders" and order._rt == nil and meta.own and meta.seq and meta.server)
 		assert(meta.missed == true or meta.missed == nil)
+		if meta.missed and not checks.is_large(order, order.n) then mixed = mixed + 1 end
 		heard[#heard + 1] = (meta.missed and "missed " or "live ") .. order.n
 	end, { missed = true })
+	if not is_second then return end
+	realtime.On("big", "x", function(data)
+		big = big + 1
+		if not checks.is_large(data, 100 + big) then mixed = mixed + 1 end
+	end)
+	for n = 101, 105 do assert(realtime.Emit("big", checks.large(n))) end
 end
 
 local function finish(ok, why)
@@ -47,7 +55,7 @@ local steps = {
 	function() return realtime.Stats().outbox.waiting == 0 end,
 	function() listen() return true end,
 	function()
-		if is_second then return #heard >= 5 end
+		if is_second then return #heard >= 5 and big == 5 end
 		return realtime.Get("rt:place:" .. host.arg.server .. ":6:orders:delivery") ~= nil
 	end,
 	function() return realtime.Emit("orders", { n = 6 }) end,
@@ -56,6 +64,7 @@ local steps = {
 		local expected = is_second and "missed 1,missed 2,missed 3,missed 4,missed 5,live 6" or "live 6"
 		local found = table.concat(heard, ",")
 		assert(found == expected, found)
+		assert(mixed == 0, mixed .. " listeners got another event's data")
 		local stats = realtime.Stats()
 		assert(stats.caught_up == (is_second and 5 or 0) and stats.places_lost == 0 and stats.missed_dropped == 0)
 		return true

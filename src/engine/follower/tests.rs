@@ -351,6 +351,17 @@ fn a_callback_that_leads_to_another_redis_leaves_no_place_there() {
     }
 }
 
+/// A peer may fill a reply with entries of one number: they are passed over in several ticks.
+#[test]
+fn repeats_are_passed_over_in_steps() {
+    let mut world = World::new();
+    let repeats = 2 * PASSED_OVER_MAX as usize;
+    world.answer(Question::Read(id(3), 200), entries(vec![3; repeats + 2].into_iter().chain([4])));
+    let looks = (1..).find(|_| world.deliver().iter().any(|heard| heard == "4 missed"));
+    assert_eq!(looks, Some(3));
+    assert_eq!(world.shared.stats.caught_up_repeats.get(), repeats as u64);
+}
+
 /// An event without an entry is looked for in the stream: what came before the question is there by then, or never.
 #[test]
 fn an_event_without_an_entry_is_looked_for() {

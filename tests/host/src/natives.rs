@@ -34,6 +34,10 @@ pub(crate) const NATIVES: &[(&str, Native)] = &[
         let map = text(args, 0)?;
         with(|world| set(&mut world.next_map, Some(map)))
     }),
+    ("another_state", |args| {
+        crate::server::run_in_another_state(bytes(args, 0)?)?;
+        one(Value::Bool(true))
+    }),
     ("hibernate", |args| {
         let on = !matches!(args.first(), None | Some(Value::Nil | Value::Bool(false)));
         with(|world| set(&mut world.hibernating, on))

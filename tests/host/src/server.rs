@@ -244,10 +244,7 @@ impl Server {
     fn start_map(&mut self) -> Result<(), Error> {
         self.map_ticks = 0;
         let lua = self.new_state()?;
-        for (chunk, source) in PRELUDE {
-            let loaded = lua.run(source.as_bytes(), chunk, &[]);
-            loaded.map_err(|message| Error::new(format!("the host's own Lua failed: {message}")))?;
-        }
+        run_prelude(&lua).map_err(Error::new)?;
         self.lua = Some(lua);
         for script in self.autorun() {
             self.run_script(&script, script.strip_prefix(self.root.path().join("garrysmod")).unwrap_or(&script));
@@ -343,6 +340,20 @@ impl Server {
             report(&message);
         }
     }
+}
+
+fn run_prelude(lua: &Lua) -> Result<(), String> {
+    for (chunk, source) in PRELUDE {
+        lua.run(source.as_bytes(), chunk, &[]).map_err(|message| format!("the host's own Lua failed: {message}"))?;
+    }
+    Ok(())
+}
+
+/// Runs `code` in one more state, while another one runs. It gets no frames, and stays open until the process ends.
+pub(crate) fn run_in_another_state(code: &[u8]) -> Result<(), String> {
+    let lua = Lua::new().ok_or("cannot make a Lua state")?;
+    run_prelude(&lua)?;
+    lua.run(code, "=[another state]", &[]).map(drop)
 }
 
 /// A path as Lua sees it: with `/`, on Windows as well.

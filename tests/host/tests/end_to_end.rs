@@ -264,6 +264,18 @@ fn a_replaced_lua_state_can_no_longer_use_the_module() {
     }
 }
 
+/// A state that begins inside a function that the module calls in the last one.
+#[test]
+fn a_state_that_is_replaced_in_the_middle_of_a_call_adds_and_hears_nothing() {
+    for place in ["listener", "on", "hook"] {
+        for unwinding in unwinding() {
+            let prefix = prefix(&format!("replaced-{place}-{unwinding}"));
+            let options = ["--unwind", unwinding, "--set", &format!("place={place}")];
+            Host::start_with("replaced", &prefix, &options, &[("REALTIME_TICK_BUDGET_US", "20000")]).pass();
+        }
+    }
+}
+
 #[test]
 fn the_examples_of_the_wish_list_work_as_written() {
     Host::start("wish", &prefix("wish"), &[]).pass();
@@ -690,8 +702,9 @@ fn missed_events_come_to_the_next_process() {
     for unwinding in unwinding() {
         let prefix = prefix(&format!("missed-{unwinding}"));
         for run in ["run=1", "run=2"] {
-            let options = ["--set", run, "--set", "server=shop", "--unwind", unwinding];
-            let environment = variables(&prefix, &[("REALTIME_SERVER", "shop")]);
+            let options = ["--set", run, "--set", "server=shop", "--unwind", unwinding, "--tickrate", "1000"];
+            let environment = [("REALTIME_SERVER", "shop"), ("REALTIME_TICK_BUDGET_US", "100")];
+            let environment = variables(&prefix, &environment);
             Host::launch("missed", 60, &options, environment).pass();
         }
     }

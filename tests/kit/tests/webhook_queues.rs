@@ -265,17 +265,14 @@ fn a_disk_that_fails_for_a_while_costs_counted_posts() {
     let aside = folder.path().with_extension("aside");
     std::fs::rename(folder.path(), &aside).unwrap();
     std::fs::write(folder.path(), "").unwrap();
-    // A file that is open goes on for half a mebibyte: these posts need another one.
-    let long = "x".repeat(2000);
-    for n in 4000..5000 {
-        poster.post(&hook, json!({ "n": n, "long": long }));
-    }
+    // A file that is open is not at its place any more, and there is no place for another one.
+    post_numbers(&poster, &hook, 4000..5000);
     taken(5000);
     // A post is counted as offered before it is given up.
     poster.assert_balanced();
     let failed = Instant::now();
     let lost = poster.dropped("overflow");
-    assert!((1..1000).contains(&lost), "{lost}");
+    assert!((1..=1000).contains(&lost), "{lost}");
     std::fs::remove_file(folder.path()).unwrap();
     std::fs::rename(&aside, folder.path()).unwrap();
     away.come_back();

@@ -19,6 +19,7 @@ host = {
     store = strict("store"), load = strict("load"), map_changes = native.map_changes,
     frames = native.frames, frames_reset = native.frames_reset, errors = native.errors,
     env = strict("env"), pid = native.pid, exit_now = native.exit_now, changelevel = strict("changelevel"),
+    another_state = strict("another_state"),
     player = function(spec) return H.player(spec or {}) end,
     entity = function(spec) return H.entity(spec or {}) end,
     remove = function(entity) H.remove(entity) end,
