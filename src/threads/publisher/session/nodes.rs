@@ -14,8 +14,6 @@ use crate::redis::command;
 use crate::redis::connection::Connection;
 use crate::redis::reply::Decoder;
 use crate::threads::publisher::in_flight::Sent;
-use crate::threads::publisher::outbox::Outgoing;
-use crate::threads::publisher::run::Run;
 
 /// Longest attempt to connect to a node, and longest handshake. The events of this server wait meanwhile.
 const NODE_PATIENCE: Duration = Duration::from_secs(1);
