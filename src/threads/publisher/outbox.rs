@@ -27,7 +27,7 @@ use crate::redis::counter::Form;
 use crate::stats::Stats;
 use crate::threads::chunks::{CHUNK_BYTES, Chunk, Chunks, Passed, Spares};
 use crate::threads::publisher::replies::ANSWERS_BYTES_MAX;
-use crate::threads::publisher::run::{Ends, Run};
+use crate::threads::publisher::run::Run;
 
 /// Memory that items waiting for Redis may take, in bytes: 2 KiB for each of [`OUTBOX_JOBS_MAX`] items, and room for
 /// any single payload or value.
@@ -84,7 +84,6 @@ pub(crate) struct Publish {
     /// redirected it.
     pub(crate) asked_at: Option<LineNumber>,
     pub(crate) redirects: u8,
-    pub(crate) ends: Ends,
     /// Redis keeps it or refused to, and did not publish it: PUBLISH alone is left to do.
     pub(crate) publish_only: bool,
 }
@@ -165,9 +164,7 @@ impl TakenItems {
                     let (block, start) = (Arc::clone(&self.block), self.at);
                     self.at += head.bytes;
                     let (written, form, asked_at, redirects, publish_only) = (false, None, None, 0, false);
-                    let ends = Ends::default();
-                    let publish =
-                        Publish { block, start, head, written, form, asked_at, redirects, ends, publish_only };
+                    let publish = Publish { block, start, head, written, form, asked_at, redirects, publish_only };
                     return Some(Outgoing::Publish(publish));
                 }
                 None => {

@@ -23,28 +23,14 @@ use crate::threads::publisher::replies::ReplyTo;
 
 /// Bytes that one search for a leaderboard is charged against the outbox's bound, so that only a few run at once.
 const BOARD_BYTES: usize = 2 * 1024 * 1024;
-/// How many connections may end at one item that changes something, before it counts as unknown: one that ends every
-/// connection it is sent on must not be sent for ever, and hold up the others.
+/// How many connections may end at one write or counter before it counts as unknown: one that ends every connection it is
+/// sent on must not be sent for ever, and hold up the others.
 const ENDS_MAX: u8 = 5;
 /// Longest search for a leaderboard that has a callback: a board of the largest size takes some hundred steps of SCAN
 /// and MGET, each behind the commands of others.
 const BOARD_TIME_MAX: Duration = Duration::from_secs(10);
 /// A read with a callback that has waited this long for Redis is answered with an error: its value would be stale.
 pub const READ_AGE_MAX: Duration = Duration::from_secs(5);
-
-/// How many connections ended while an item was the first without an answer.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Ends(u8);
-
-impl Ends {
-    pub(crate) fn add(&mut self) {
-        self.0 = self.0.saturating_add(1);
-    }
-
-    pub(crate) fn are_too_many(self) -> bool {
-        self.0 >= ENDS_MAX
-    }
-}
 
 /// A command, or a series of commands with one answer.
 pub(crate) struct Run {
@@ -60,7 +46,8 @@ pub(crate) struct Run {
     pub(crate) queued: Instant,
     /// How often it was written.
     pub(crate) attempts: u32,
-    pub(crate) ends: Ends,
+    /// How many connections ended while it was the first without an answer.
+    pub(crate) ends: u8,
     /// See [`crate::threads::publisher::outbox::Outgoing::generation`].
     pub(crate) generation: u64,
     /// Its slot in a cluster, if a node has named it.
@@ -132,7 +119,7 @@ impl Run {
             reply_to,
             queued,
             attempts: 0,
-            ends: Ends::default(),
+            ends: 0,
             generation: 0,
             slot: None,
             asked_at: None,
@@ -177,9 +164,9 @@ impl Run {
     pub(crate) fn is_repeatable(&self, now: Instant) -> bool {
         match &self.work {
             Work::Ask { again: Again::Never, .. } => false,
-            Work::Ask { again: Again::Write, .. } => !self.ends.are_too_many(),
+            Work::Ask { again: Again::Write, .. } => self.ends < ENDS_MAX,
             Work::Ask { again: Again::Read, .. } | Work::Board(_) | Work::Servers(_) => true,
-            Work::Count(_) if self.ends.are_too_many() => false,
+            Work::Count(_) if self.ends >= ENDS_MAX => false,
             Work::Count(job) => job.number.is_some_and(|(_, since)| remembers(now.saturating_duration_since(since))),
         }
     }

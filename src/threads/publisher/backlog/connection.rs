@@ -5,12 +5,13 @@
 //!
 //! | item in flight | when the connection ends |
 //! |---|---|
-//! | event with a number | sent again, unless it may have ended several connections: receivers deduplicate by the number |
+//! | event with a number | sent again until it is too old: receivers deduplicate by the number |
 //! | event without a number | `unknown` |
 //! | read with a callback | sent again until it is too old |
 //! | reader | lost: the game thread cannot wait for the next connection |
-//! | idempotent write | sent again, with the same exception, and unless a counter or a script's own command behind it may have changed its key |
-//! | counter with a number | sent again, with the same exception: the script applies a number once |
+//! | idempotent write | sent again, unless a counter or a script's own command behind it may have changed its key |
+//! | counter with a number | sent again: the script applies a number once |
+//! | write or counter that may have ended several connections | `unknown` |
 //! | counter without a number, a script's own command | `unknown` |
 
 use std::collections::{HashSet, VecDeque};
@@ -115,11 +116,10 @@ impl Backlog<'_> {
         let (items, expiries) = self.in_flight.take();
         expiries.into_iter().for_each(|expiry| self.keep_expiry(expiry));
         for (mut item, may_have_ended_it) in items.into_iter().rev() {
-            if may_have_ended_it {
-                match &mut item {
-                    Outgoing::Publish(publish) => publish.ends.add(),
-                    Outgoing::Run(run) => run.ends.add(),
-                }
+            if let Outgoing::Run(run) = &mut item
+                && may_have_ended_it
+            {
+                run.ends = run.ends.saturating_add(1);
             }
             // Asked before the item itself is noted: it does not forbid itself.
             let forbidden = behind.forbids(&item);
@@ -148,12 +148,7 @@ impl Backlog<'_> {
     fn after_loss(&mut self, mut item: Outgoing, forbidden: bool, now: Instant) -> Option<Outgoing> {
         let drops = &self.shared.stats.outbox.dropped;
         let (counter, reason) = match &mut item {
-            Outgoing::Publish(publish) if publish.head().repeatable && !publish.ends.are_too_many() => {
-                return Some(item);
-            }
-            Outgoing::Publish(publish) if publish.head().repeatable => {
-                (&drops.unknown, "several connections ended before its answer")
-            }
+            Outgoing::Publish(publish) if publish.head().repeatable => return Some(item),
             Outgoing::Publish(_) => {
                 (&drops.unknown, "the connection ended before its answer, and it carries no number to be sent again")
             }
