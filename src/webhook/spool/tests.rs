@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -67,7 +68,10 @@ pub(in crate::webhook) struct Directory(pub(in crate::webhook) PathBuf);
 
 impl Directory {
     pub(in crate::webhook) fn new(name: &str) -> Directory {
-        let path = std::env::temp_dir().join(format!("realtime-spool-{name}-{}", std::process::id()));
+        // Two tests may choose one name.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("realtime-spool-{name}-{}-{number}", std::process::id()));
         let _ = fs::remove_dir_all(&path); // A killed run may have left it.
         fs::create_dir_all(&path).unwrap();
         Directory(path)
