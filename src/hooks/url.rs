@@ -370,7 +370,7 @@ fn check_target(target: &str) -> Result<(), UrlError> {
 
 /// True for an id of Discord, a 64-bit number.
 pub(crate) fn is_id(text: &str) -> bool {
-    (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok()
 }
 
 /// Splits a path of a Discord webhook, `/api/webhooks/<number>/<token>`, after the slash behind the number: the number

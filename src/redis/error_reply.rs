@@ -18,7 +18,7 @@ use std::fmt;
 pub enum Class {
     /// Redis is busy for the moment and did nothing: the same command may succeed soon (`LOADING`, `BUSY`).
     Wait,
-    /// This connection does not lead to a master, or not any more (`READONLY`).
+    /// This connection does not lead to a master, or not any more (`READONLY`; a proxy without its server).
     Reconnect,
     /// The server takes no more clients: try rarely.
     Full,
@@ -82,6 +82,8 @@ impl ErrorReply {
             "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" | "CLUSTERDOWN" => Class::Wait,
             "READONLY" | "UNBLOCKED" => Class::Reconnect,
             "NOAUTH" | "WRONGPASS" | "DENIED" => Class::Login,
+            "" | "ERR" if begins_with_one_of(&lower, &BACKEND_AWAY) => Class::Wait,
+            "" | "ERR" if begins_with_one_of(&lower, &BACKEND_LOST) => Class::Reconnect,
             _ => Class::Never,
         };
         let advice = match code.unwrap_or_default() {
@@ -153,6 +155,25 @@ impl ErrorReply {
 /// Whether an error reply contains this text in any letter case. `lower` is in lower case.
 pub(crate) fn contains(error: &[u8], lower: &str) -> bool {
     String::from_utf8_lossy(error).to_ascii_lowercase().contains(lower)
+}
+
+/// Whether an error reply comes from a proxy that lost its connection to Redis: Redis may have executed the command.
+pub(crate) fn loses_answer(error: &[u8]) -> bool {
+    begins_with_one_of(&String::from_utf8_lossy(error).to_ascii_lowercase(), &BACKEND_LOST)
+}
+
+/// Sentences of proxies (predixy, Envoy) whose connection to Redis ended before the answer.
+const BACKEND_LOST: [&str; 2] = ["server connection close", "upstream failure"];
+
+/// Sentences of the same proxies that have no connection to Redis: the command was not executed. predixy writes
+/// `avaliable`.
+const BACKEND_AWAY: [&str; 3] = ["no server ", "deliver request fail", "no upstream host"];
+
+/// Whether the sentence of an error reply, which is in lower case, begins with one of these. Names and values that a
+/// server repeats stand further behind.
+fn begins_with_one_of(lower: &str, beginnings: &[&str]) -> bool {
+    let sentence = lower.strip_prefix("err ").unwrap_or(lower);
+    beginnings.iter().any(|beginning| sentence.starts_with(beginning))
 }
 
 /// Whether an error reply says that the server does not execute the command for this user, whatever its keys and values.

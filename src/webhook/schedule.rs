@@ -360,7 +360,7 @@ impl Schedule {
                 queued.post.attempts = queued.post.attempts.saturating_add(1);
                 self.put_back(at, queued, reason, false);
             }
-            Verdict::Unnamed | Verdict::BadEmbed | Verdict::Never | Verdict::Denied
+            Verdict::Unnamed | Verdict::BadEmbed | Verdict::Never | Verdict::Denied | Verdict::Gone
                 if !queued.post.merged.is_empty() =>
             {
                 // The answer does not tell which of the merged posts is refused. However often they are divided, that is one

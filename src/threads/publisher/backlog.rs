@@ -255,9 +255,9 @@ impl<'a> Backlog<'a> {
         self.in_flight.pop_on(line)
     }
 
-    /// The reply was none to this command: the command stays unanswered.
-    pub(super) fn put_back_answered(&mut self, sent: Sent) {
-        self.in_flight.put_back(sent);
+    /// The reply on this line was none to this command: the command stays unanswered.
+    pub(super) fn put_back_answered(&mut self, line: LineNumber, sent: Sent) {
+        self.in_flight.put_back_on(line, sent);
     }
 
     pub(super) fn leases(&mut self) -> &mut Leases {

@@ -55,6 +55,8 @@ pub(super) struct LeaseRequest {
     pub(super) asked: Instant,
     /// How many times longer than usual the lease lasts ([`crate::config::limits::THRIFT`]).
     pub(super) thrift: u32,
+    /// The command is a call of the script.
+    pub(super) by_script: bool,
 }
 
 /// A command of this server's presence, by its reply (`publisher/presence.rs`).
@@ -115,11 +117,17 @@ impl InFlight {
         }
     }
 
-    /// Puts the entry that [`InFlight::pop`] returned back as the oldest.
-    pub(super) fn put_back(&mut self, sent: Sent) {
-        self.bytes += sent.weight();
-        self.awaited += usize::from(sent.is_awaited());
-        self.queue.push_front(sent);
+    /// Puts the entry that [`InFlight::pop_on`] returned back as the oldest of its line.
+    pub(super) fn put_back_on(&mut self, line: LineNumber, sent: Sent) {
+        let queue = match usize::from(line).checked_sub(1) {
+            None => Some(&mut self.queue),
+            Some(at) => self.nodes.get_mut(at),
+        };
+        if let Some(queue) = queue {
+            self.bytes += sent.weight();
+            self.awaited += usize::from(sent.is_awaited());
+            queue.push_front(sent);
+        }
     }
 
     /// Takes the oldest entry: the next reply is the answer to it.
@@ -181,6 +189,11 @@ impl InFlight {
 }
 
 impl Sent {
+    /// Whether it runs a script of a script author's own, which may answer any text.
+    pub(super) fn runs_script(&self) -> bool {
+        matches!(self, Sent::Item(Outgoing::Run(run)) if run.runs_script())
+    }
+
     fn weight(&self) -> usize {
         match self {
             Sent::Item(item) => item.weight(),

@@ -146,7 +146,7 @@ impl Leases {
         for some in all.chunks(keys_max.max(1)) {
             let keys = Keys::new(&self.prefix, some.iter().map(|(fingerprint, _)| *fingerprint));
             let note = |leases: &[(Fingerprint, Arc<Lease>)]| {
-                Sent::Leases(LeaseRequest { leases: leases.to_vec(), asked: now, thrift })
+                Sent::Leases(LeaseRequest { leases: leases.to_vec(), asked: now, thrift, by_script: scripts })
             };
             let mut command = OwnCommands { key: keys.first().to_vec(), bytes: Vec::new(), sent: Vec::new() };
             if scripts {

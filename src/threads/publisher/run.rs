@@ -98,8 +98,9 @@ pub(crate) struct CountJob {
     /// Its number is kept under a key with the tag of its own key, as a cluster wants it. Fixed while it is in doubt: Redis
     /// must look for the number where it may have written it.
     pub(crate) is_tagged: bool,
-    /// A part of its slot is on another node of the cluster: it goes as plain commands until it is sent.
-    pub(crate) is_split: bool,
+    /// It goes as plain commands until it is sent: a part of its slot is on another node of the cluster, or an ACL may
+    /// forbid the key of the numbers alone.
+    pub(crate) is_plain: bool,
 }
 
 impl Run {
@@ -298,7 +299,7 @@ pub(crate) enum Effect {
 
 impl CountJob {
     pub(crate) fn new(count: Count, done: Arc<[u8]>) -> CountJob {
-        CountJob { count, done, number: None, in_doubt: false, form: None, is_tagged: false, is_split: false }
+        CountJob { count, done, number: None, in_doubt: false, form: None, is_tagged: false, is_plain: false }
     }
 }
 

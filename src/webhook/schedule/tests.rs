@@ -848,13 +848,17 @@ fn refused_pictures_and_links_are_taken_off() {
 /// The merged messages are sent again one by one, which shows the refused one.
 #[test]
 fn only_the_refused_one_of_merged_messages_is_lost() {
+    [Verdict::Never, Verdict::Gone].into_iter().for_each(only_the_refused_one_is_lost);
+}
+
+fn only_the_refused_one_is_lost(refusal: Verdict) {
     let mut clocked = Clocked::new();
     for text in ["a", "bad", "c"] {
         clocked.discord(1, "", text);
     }
     clocked.next();
     assert_eq!(said(&clocked, 0), (1, "a\nbad\nc".to_owned()));
-    assert!(clocked.done(0, Verdict::Never).is_empty());
+    assert!(clocked.done(0, refusal.clone()).is_empty());
     clocked.check();
     clocked.discord(1, "", "d");
     clocked.discord(1, "", "e");
@@ -862,8 +866,8 @@ fn only_the_refused_one_of_merged_messages_is_lost() {
     while clocked.next().is_some() {
         seen.push(said(&clocked, 0));
         // The webhook's rate limit holds between them.
-        let verdict = if seen.last().unwrap().1.contains("bad") { Verdict::Never } else { Verdict::Delivered };
-        let reason = if verdict == Verdict::Never { "why" } else { "" }.to_owned();
+        let verdict = if seen.last().unwrap().1.contains("bad") { refusal.clone() } else { Verdict::Delivered };
+        let reason = if verdict == refusal { "why" } else { "" }.to_owned();
         let pause = Some(Duration::from_secs(2));
         let dead = clocked.schedule.done(clocked.now, 0, 0, PostResult { verdict, reason, pause });
         for dead in &dead {

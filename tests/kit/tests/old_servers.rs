@@ -120,6 +120,18 @@ fn scripts_refused_by_a_real_redis_are_replaced_by_plain_commands() {
     }
 }
 
+/// A user who may write the counters but not the keys of their numbers.
+#[test]
+fn counters_whose_numbers_are_forbidden_are_counted() {
+    let acl = ["--user", "gmod", "on", ">pw", "~p:kills", "~p:blood", "~p:day", "~p:rt:lead:*", "&*", "+@all"];
+    let redis = Redis::start(&acl);
+    let mut server = with(&redis.url().replace("redis://", "redis://gmod:pw@"), "one");
+    counts_two(&redis, &mut server, "forbidden numbers");
+    assert_eq!(server.stat("/outbox/dropped/redis") + server.stat("/outbox/dropped/unknown"), 0);
+    server.assert_balanced();
+    server.stop();
+}
+
 /// A server repeats the arguments of a command that it does not know, and one of them is a name that a player chose. Only
 /// that command fails, whatever the name says.
 #[test]

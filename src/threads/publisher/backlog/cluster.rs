@@ -217,7 +217,7 @@ impl Backlog<'_> {
         let error = ErrorReply::new(text);
         let has_number = run.form().is_some() && run.number_in_doubt().is_none();
         match &mut run.work {
-            Work::Count(job) if has_number && self.is_cluster() && error.is("TRYAGAIN") => job.is_split = true,
+            Work::Count(job) if has_number && self.is_cluster() && error.is("TRYAGAIN") => job.is_plain = true,
             _ => return Some(Sent::Item(Outgoing::Run(run))),
         }
         self.scripts.redirected();
@@ -246,7 +246,7 @@ impl Backlog<'_> {
                 if let Work::Count(job) = &mut run.work
                     && line.is_none()
                 {
-                    job.is_split = false;
+                    job.is_plain = false;
                 }
                 run.redirects += 1;
                 (run.slot, run.asked_at) = (Some(slot), line);

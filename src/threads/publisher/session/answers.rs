@@ -110,6 +110,10 @@ pub(super) fn match_all(
                 *heartbeat_is_out = false;
                 check_role(shared, &reply.keep())
             }
+            (Some(sent), Reply::Error(text)) if !sent.runs_script() && error_reply::loses_answer(text) => {
+                backlog.put_back_answered(line, sent);
+                Err(End::lost(ErrorReply::new(text)))
+            }
             (Some(sent), Reply::Error(text)) => match backlog.follow_redirect(line, sent, text) {
                 Some(sent) => answered(shared, backlog, sent, reply),
                 None => Ok(()),
@@ -154,7 +158,7 @@ fn answered(shared: &Shared, backlog: &mut Backlog<'_>, sent: Sent, reply: Reply
         }
         (Sent::Item(publish), other) => {
             let reason = format!("expected the answer of a PUBLISH, found {}", other.describe());
-            backlog.put_back_answered(Sent::Item(publish));
+            backlog.put_back_answered(HOME, Sent::Item(publish));
             return Err(End::lost(reason));
         }
         (Sent::Auxiliary(KEEP, channel), Reply::Error(text)) => {
@@ -274,9 +278,20 @@ fn refuse_own_command(backlog: &mut Backlog<'_>, mut run: Box<Run>, text: &[u8])
 }
 
 /// Redis refused a counter that was sent as a call of the script: the error may be about the counter or about scripts.
-fn count_refused(backlog: &mut Backlog<'_>, run: Box<Run>, form: Form, text: &[u8]) -> Result<(), End> {
-    let (error, item) = (ErrorReply::new(text), Outgoing::Run(run));
-    match backlog.scripts().refused(form, text, error.class) {
+fn count_refused(backlog: &mut Backlog<'_>, mut run: Box<Run>, form: Form, text: &[u8]) -> Result<(), End> {
+    let error = ErrorReply::new(text);
+    let refusal = backlog.scripts().refused(form, text, error.class);
+    if let Work::Count(job) = &mut run.work
+        && refusal == ScriptRefusal::Counter
+        && error.is("NOPERM")
+    {
+        // The script names a key more than the plain commands, and the reply does not tell which one is forbidden.
+        job.is_plain = true;
+        backlog.put_off(Outgoing::Run(run), &error, None);
+        return Ok(());
+    }
+    let item = Outgoing::Run(run);
+    match refusal {
         ScriptRefusal::Counter => return refused(backlog, item, &error),
         ScriptRefusal::Script => backlog.do_without_scripts(&error),
         ScriptRefusal::Form => {}
@@ -312,11 +327,11 @@ fn keep_connection(error: &ErrorReply) -> Result<(), End> {
 
 // ---- replies that are no errors -------------------------------------------------------------------------------------
 
-/// The reply to a counter without the error of its time to live, which is reported.
+/// The reply to a counter. If the script could not give its key a time to live, plain commands do so, or report why not.
 fn counted_in_part<'a>(backlog: &mut Backlog<'_>, run: &Run, reply: Reply<'a>) -> Reply<'a> {
     let (Work::Count(job), Reply::Array(found)) = (&run.work, reply) else { return reply };
-    if let Some(text) = found.iter().nth(1).and_then(|error| error.text()) {
-        backlog.auxiliary_failed("counter", &job.count.key, &answer::redis_error(text));
+    if found.iter().nth(1).is_some_and(|error| error.text().is_some()) {
+        backlog.keep_expiry(Expiry { key: job.count.key.clone(), ttl: job.count.ttl, is_missing: false });
     }
     found.iter().next().unwrap_or(Reply::Nil)
 }
@@ -395,9 +410,11 @@ fn leases_answered(
     let outcome = match reply {
         Reply::Error(text) => {
             let error = ErrorReply::new(text);
-            let is_about_scripts = counter::forbids_scripts(text) || counter::wants_script(text);
-            if is_about_scripts && !backlog.scripts().are_forbidden() {
-                backlog.do_without_scripts(&error);
+            if request.by_script && (counter::forbids_scripts(text) || counter::wants_script(text)) {
+                // Plain commands come next. Another call may have been refused before.
+                if !backlog.scripts().are_forbidden() {
+                    backlog.do_without_scripts(&error);
+                }
                 return Ok(());
             }
             if error.class != Class::Never {

@@ -91,9 +91,9 @@ impl Session<'_, '_> {
         // Each step of the search for a leaderboard is a command of its own, and none of them is a repeat.
         self.shared.stats.resent.add(u64::from(run.attempts > 0 && !run.is_board()));
         run.attempts = run.attempts.saturating_add(1);
-        let is_split = matches!(&run.work, Work::Count(job) if job.is_split);
+        let is_plain = matches!(&run.work, Work::Count(job) if job.is_plain);
         let is_count = matches!(run.work, Work::Count(_));
-        if is_split || is_count && is_asking && self.backlog.scripts().form().is_none() {
+        if is_plain || is_count && is_asking && self.backlog.scripts().form().is_none() {
             return self.encode_plain_count(run, line, is_asking);
         }
         if is_asking {

@@ -471,6 +471,93 @@ fn a_refusal_of_all_scripts_ends_with_the_connection() {
     });
 }
 
+/// A user who may write the counter but not the key of its number: the reply does not tell which key is forbidden.
+#[test]
+fn a_counter_whose_number_is_forbidden_goes_as_plain_commands() {
+    let forbidden = "-NOPERM No permissions to access a key\r\n";
+    for (reply, lost) in [(":1\r\n", 0), (forbidden, 1)] {
+        with_session(|session| {
+            session.shared.outbox.push(incr("n", 0)).unwrap();
+            for (expected, reply) in [("EVAL", forbidden), ("INCRBY", reply)] {
+                session.gather();
+                assert_eq!(names(session), [expected]);
+                answer(session, reply.as_bytes());
+            }
+            let stats = &session.shared.stats.outbox;
+            assert_eq!((session.shared.outbox.waiting(), stats.dropped.redis.get()), (0, lost));
+            // Other counters are not forbidden.
+            session.shared.outbox.push(incr("m", 0)).unwrap();
+            session.gather();
+            assert_eq!(names(session), ["EVALSHA"]);
+        });
+    }
+}
+
+/// The server refuses EXPIRE inside a script only.
+#[test]
+fn a_time_to_live_that_a_script_may_not_set_is_set_by_plain_commands() {
+    with_session(|session| {
+        session.shared.outbox.push(incr("n", 60)).unwrap();
+        session.gather();
+        assert_eq!(names(session), ["EVAL"]);
+        let refused = "@user_script: 18: Write commands not allowed after non deterministic commands";
+        answer(session, format!("*2\r\n$1\r\n1\r\n${}\r\n{refused}\r\n", refused.len()).as_bytes());
+        for (expected, reply) in [("TTL", ":-1\r\n"), ("EXPIRE", ":1\r\n")] {
+            session.encode_expiries(Instant::now());
+            assert_eq!(names(session), [expected]);
+            answer(session, reply.as_bytes());
+        }
+        assert_eq!((session.shared.outbox.waiting(), session.shared.stats.beside_failures.get()), (0, 0));
+    });
+}
+
+/// The proxy before Redis lost its connection: Redis may have counted. The counter keeps its number, and the event comes
+/// again.
+#[test]
+fn an_answer_that_a_proxy_lost_leaves_the_command_in_doubt() {
+    with_session(|session| {
+        let outbox = &session.shared.outbox;
+        outbox.push(incr("n", 0)).unwrap();
+        session.gather();
+        let number = |session: &Session<'_, '_>| session.shared.count_number.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!((names(session), number(session)), (vec!["EVAL".to_owned()], 1));
+        publish(outbox, "c", b"{}").unwrap();
+        for _ in 0..2 {
+            session.decoder.feed(b"-ERR server connection close\r\n");
+            assert!(matches!(session.match_answers(), Err(End::Lost { .. })));
+            session.backlog.connection_ended();
+            session.backlog.connected(0, Vec::new());
+            session.gather();
+            assert_eq!((names(session), number(session)), (vec!["EVAL".to_owned()], 1));
+        }
+        answer(session, b"$1\r\n1\r\n");
+        session.gather();
+        assert_eq!(names(session), ["PUBLISH"]);
+        // Redis did not get this one.
+        answer(session, b"-ERR no server connection avaliable\r\n");
+        assert_eq!((outbox.waiting(), session.shared.stats.outbox.dropped.redis.get()), (1, 0));
+        assert_eq!(limits(session), Vec::<String>::new());
+    });
+}
+
+/// A counter before the request for leases, or more than one request: each of them may find out that scripts are refused.
+#[test]
+fn leases_are_not_refused_because_scripts_are() {
+    with_session(|session| {
+        session.shared.outbox.push(incr("n", 0)).unwrap();
+        session.gather();
+        let lease = Arc::new(crate::hooks::lease::Lease::default());
+        session.backlog.leases().want(Fingerprint::of(b"c", &serde_json::Value::Null), lease);
+        session.encode_leases(Instant::now());
+        assert_eq!(names(session), ["EVAL", "EVAL"]);
+        answer(session, b"-ERR unknown command 'EVAL'\r\n-ERR unknown command 'EVAL'\r\n");
+        let told = limits(session);
+        assert!(told.len() == 1 && told[0].contains("scripts"), "{told:?}");
+        session.encode_leases(Instant::now());
+        assert_eq!(names(session), ["SET", "GET"]);
+    });
+}
+
 /// A TTL that was not answered is sent again on the next connection.
 #[test]
 fn an_unanswered_ttl_is_sent_again() {
