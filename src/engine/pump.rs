@@ -801,7 +801,7 @@ mod tests {
             let call = server.next(server.start).unwrap();
             let removed = server.aggregators.remove(None, &second.aggregator.id);
             for aggregator in removed.iter().filter_map(|(item, _)| item.aggregator()) {
-                server.shared.collector.remove(aggregator, false);
+                server.shared.collector.remove(&mut std::iter::once(aggregator), false);
                 assert_eq!(server.pump.drop_window(&server.shared, aggregator), None);
             }
             assert_eq!(removed.len(), 1);
