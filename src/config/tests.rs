@@ -260,6 +260,25 @@ fn complaints_are_bounded() {
     assert!(config.not_understood().is_some());
 }
 
+/// An inner object of something else is looked through for an address up to a bound, which all of them share.
+#[test]
+fn inner_members_are_looked_at_up_to_a_bound() {
+    let found = |outer: usize, inner: usize| {
+        let of = |count: usize| (0..count).map(|n| format!("\"colour{n}\":1,")).collect::<String>();
+        let text = format!("{{\"a\":{{{}\"x\":1}},\"b\":{{{}\"redis\":1}}}}", of(outer), of(inner));
+        Config::defaults("box", 27015).apply_json("f", &text).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let object =
+        |name| format!("cannot use option `{name}` of f: expected a string, number or boolean, found an object");
+    let named = "cannot use option `b.redis` of f: write `redis` beside the others, not inside".to_owned();
+    for (outer, inner) in [(0, 0), (0, 254), (254, 0), (100, 154)] {
+        assert_eq!(found(outer, inner), [object("a"), named.clone()], "{outer} {inner}");
+    }
+    for (outer, inner) in [(0, 255), (255, 0), (100, 155), (10_000, 0)] {
+        assert_eq!(found(outer, inner), [object("a"), object("b")], "{outer} {inner}");
+    }
+}
+
 proptest::proptest! {
     /// No error shows a value, and none panics, whatever stands around the value.
     #[test]

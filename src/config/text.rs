@@ -14,7 +14,8 @@ use crate::config::options::{OPTIONS, is_address, locating_option_of, plain_name
 /// An option as a source writes it: its name, and the value as text or why that cannot be the value of an option.
 pub(super) type Member = (String, Result<String, String>);
 
-/// Members of one source. This is far more than there are options, and it bounds the work for a file of something else.
+/// Members of one source, and members of its inner objects and arrays that are looked at. This is far more than there are
+/// options, and it bounds the work for a file of something else.
 const MEMBERS_MAX: usize = 256;
 
 /// The example file in error texts.
@@ -67,11 +68,11 @@ pub(super) fn members(text: &str) -> Result<Vec<Member>, String> {
     }
     let of_object = names.into_iter().filter(|(at, _)| *at == depth);
     let names: Vec<String> = of_object.map(|(_, name)| plain_name(&name)).collect();
-    let mut found = Vec::new();
+    let (mut found, mut left) = (Vec::new(), MEMBERS_MAX);
     for (name, value) in members {
         let plain = plain_name(&name);
         let count = names.iter().filter(|known| **known == plain).count();
-        let inner = if locating_option_of(&name).is_none() { locating_option_inside(&value) } else { None };
+        let inner = locating_option_inside(&value, &mut left).filter(|_| locating_option_of(&name).is_none());
         found.push(match inner {
             // The name of the member and of the option: the inner name may be anything.
             Some(option) => {
@@ -98,17 +99,18 @@ fn text_of(value: Value) -> Result<String, String> {
 }
 
 /// The option of [`LOCATING`](super::options::LOCATING) that an object or an array holds at any depth, by its name or as
-/// an address. serde_json bounds the depth.
-fn locating_option_inside(value: &Value) -> Option<&'static str> {
-    let of_value = |value: &Value| match value {
-        Value::String(text) => is_address(text).then_some("redis"),
-        inner => locating_option_inside(inner),
+/// an address. serde_json bounds the depth, and `left` the members that are looked at: each costs some microseconds.
+fn locating_option_inside(value: &Value, left: &mut usize) -> Option<&'static str> {
+    let mut of_member = |name: Option<&str>, value: &Value| {
+        *left = left.checked_sub(1)?;
+        name.and_then(locating_option_of).or_else(|| match value {
+            Value::String(text) => is_address(text).then_some("redis"),
+            inner => locating_option_inside(inner, left),
+        })
     };
     match value {
-        Value::Array(items) => items.iter().find_map(of_value),
-        Value::Object(members) => {
-            members.iter().find_map(|(name, value)| locating_option_of(name).or_else(|| of_value(value)))
-        }
+        Value::Array(items) => items.iter().find_map(|item| of_member(None, item)),
+        Value::Object(members) => members.iter().find_map(|(name, value)| of_member(Some(name), value)),
         _ => None,
     }
 }

@@ -22,7 +22,7 @@ use crate::eventlog::path::LogPath;
 use crate::eventlog::reader::{self, ReadError, ReadOutcome};
 use crate::eventlog::{EVENTLOG_RECORD_BYTES_MAX, Query, Records};
 use crate::hooks::members::Members;
-use crate::hooks::spec::ActionKind;
+use crate::hooks::routes::Routes;
 use crate::json::tape;
 use crate::redis::answer::{Answer, AnswerResult};
 use crate::threads::files::queue::{Asker, ReadReply};
@@ -76,10 +76,11 @@ impl Engine {
     pub fn read_event_log(&mut self, wanted: LogQuery, callback: CallbackRef) -> Result<(), Refusal> {
         self.admit()?;
         let ticket = self.pending.add(callback, "readeventlog", wanted.path.as_str().as_bytes())?;
-        let (shared, has_hook) = (Arc::clone(&self.shared), self.has_hook_for(&wanted.path));
+        let (shared, routes) = (Arc::clone(&self.shared), self.routes.clone());
         // Through `rt-actions`, behind the events from which hooks are still making records.
         let begun = self.shared.actions.after(move || {
-            let asked = ForCallback { shared: Arc::clone(&shared), ticket, has_hook, making: None };
+            let path = wanted.path.clone();
+            let asked = ForCallback { shared: Arc::clone(&shared), ticket, path, routes, making: None };
             let reply = ReadReply::to(asked);
             shared.files.read(wanted.path, wanted.query, reply);
         });
@@ -88,13 +89,6 @@ impl Engine {
             return Err(Refusal::ActionsFull { waiting: self.shared.actions.waiting() });
         }
         Ok(())
-    }
-
-    /// Whether a hook or an aggregator of this process writes this log.
-    fn has_hook_for(&self, path: &LogPath) -> bool {
-        let all = self.hooks.all().chain(self.aggregators.all());
-        let mut actions = all.flat_map(|item| item.header().actions);
-        actions.any(|action| matches!(&action.kind, ActionKind::File(log) if log.may_write(path)))
     }
 
     /// Grants the game thread time to read a log, with [`SyncLogRead::wait`].
@@ -120,9 +114,7 @@ impl Engine {
             let granted = log_read.granted().as_millis();
             return Err(format!("timeout: the event log was not read within {granted} ms; use a callback"));
         }
-        // Searched only for a missing file: the search visits every action of every hook.
-        let has_hook = matches!(read, Err(ReadError::Missing { .. })) && self.has_hook_for(&log_read.wanted.path);
-        outcome(read, has_hook)
+        outcome(read, &log_read.wanted.path, &self.routes)
     }
 }
 
@@ -166,8 +158,9 @@ impl SyncLogRead {
 struct ForCallback {
     shared: Arc<Shared>,
     ticket: u64,
-    /// A hook wrote the log when the script asked.
-    has_hook: bool,
+    path: LogPath,
+    /// The hooks and aggregators when the script asked.
+    routes: Routes,
     /// The answer so far; `None` before the first step.
     making: Option<Result<Making, ReadError>>,
 }
@@ -188,7 +181,7 @@ impl Asker for ForCallback {
     fn answer(self: Box<Self>, read: Result<ReadOutcome, ReadError>) {
         let made = self.making.unwrap_or_else(|| Ok(Making::begin(&Records::default())));
         let answer = read.and(made).map(Making::finish);
-        self.shared.replies.answer(ReplyTo::Callback(self.ticket), outcome(answer, self.has_hook));
+        self.shared.replies.answer(ReplyTo::Callback(self.ticket), outcome(answer, &self.path, &self.routes));
     }
 }
 
@@ -255,12 +248,12 @@ fn make_answer(records: &Records, deadline: Instant) -> Result<Answer, ReadError
     Ok(making.finish())
 }
 
-/// The answer for the script. Errors begin with the stable code that scripts match on. `has_hook`: a hook or an
-/// aggregator of this process writes the log.
-fn outcome(read: Result<Answer, ReadError>, has_hook: bool) -> AnswerResult {
+/// The answer for the script. Errors begin with the stable code that scripts match on. The routes are searched only for
+/// a missing file: the search visits every action of every hook.
+fn outcome(read: Result<Answer, ReadError>, path: &LogPath, routes: &Routes) -> AnswerResult {
     read.or_else(|err| match err {
         // A log has no file before its first record: that is no error of the reader.
-        ReadError::Missing { .. } if has_hook => {
+        ReadError::Missing { .. } if routes.may_write(path) => {
             let mut tape = Vec::new();
             tape::push_array(&mut tape, 0);
             Ok(Answer { tape, values: 1 })

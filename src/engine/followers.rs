@@ -39,7 +39,7 @@ const LOOKED_THROUGH_MAX: usize = 8;
 /// How long Redis keeps a place after it was saved.
 const PLACE_AGE_S: i64 = 90 * 86_400;
 /// The bit that the tickets of followers have, and those of callbacks do not.
-const TICKET: Ticket = 1 << 63;
+pub(super) const TICKET: Ticket = 1 << 63;
 /// The folder of the module in the game's data folder.
 const FOLDER: &str = "realtime";
 

@@ -285,8 +285,10 @@ impl Engine {
         let (mut gone, mut lost) = (self.hooks.drop_kept(DROPPED_PER_TICK), 0);
         // None of their windows is half-way into Lua: they have had no function since the previous state ended.
         let aggregators = self.aggregators.drop_kept(DROPPED_PER_TICK);
-        for aggregator in aggregators.iter().filter_map(Registered::aggregator) {
-            let events = self.shared.collector.remove(aggregator, true);
+        let theirs = aggregators.iter().filter_map(Registered::aggregator);
+        let lost_events = self.shared.collector.remove(&mut theirs.clone(), true);
+        for aggregator in theirs {
+            let events = lost_events.get(&Arc::as_ptr(aggregator)).copied().unwrap_or_default();
             // If another server holds the lease, it sums the same events up.
             if events > 0 && aggregator.lease.turn(now, now) != Turn::Others {
                 lost += events;

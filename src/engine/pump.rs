@@ -39,8 +39,12 @@ use crate::threads::subscriber::inbox::{Inbound, Purpose};
 const OVERFLOW_PAUSE: Duration = Duration::from_secs(1);
 
 /// Events that may be held back in one tick: by listeners with `missed`, counted for each listener, or aside
-/// (`engine/aside.rs`). They are no Calls, so that no clock is read between them, and cost far less.
+/// (`engine/aside.rs`). They are no Calls, so that no clock is read between them, and cost far less. The same for answers
+/// that are for no callback: those for an ended Lua state, and those for listeners with `missed`.
 const HELD_PER_TICK: u32 = 2048;
+
+/// Bytes of an answer that count as one more item: a large one takes as long as many others to read or to free.
+const BYTES_PER_HELD: usize = 8192;
 
 /// The kind of the Call that Lua is running.
 #[derive(Clone, Copy, PartialEq)]
@@ -184,7 +188,7 @@ impl Pump {
             Source::News => shared.notices.pop().map(|notice| (Call::Notice(notice), Out::Notice)),
             Source::Answers => {
                 let answered = self.parked_answer.take();
-                let answered = answered.or_else(|| next_answer(shared, pending, &mut self.followers, now));
+                let answered = answered.or_else(|| self.next_answer(shared, pending, now));
                 answered.map(|answered| (Call::Answer(answered), Out::Answer))
             }
             Source::Events => self.next_event(of, now).map(|call| (call, Out::Delivery)),
@@ -240,7 +244,7 @@ impl Pump {
                         current
                     } else if let Some(current) = self.aside.pass(of, current) {
                         current
-                    } else if self.has_held_enough() {
+                    } else if self.has_held_enough(1) {
                         return None;
                     } else {
                         continue;
@@ -254,7 +258,7 @@ impl Pump {
                 }
                 let purpose = Purpose::Condition(undecided);
                 self.aside.keep(of, Current { event, purpose, after, until, build, is_text });
-                if self.has_held_enough() {
+                if self.has_held_enough(1) {
                     return None;
                 }
                 continue;
@@ -273,7 +277,7 @@ impl Pump {
                 {
                     let (after, until) = (serial, Some(until));
                     self.current = Some(Current { event, purpose, after, until, build: None, is_text: false });
-                    if self.has_held_enough() {
+                    if self.has_held_enough(1) {
                         return None;
                     }
                     continue;
@@ -288,15 +292,34 @@ impl Pump {
                 continue;
             }
             self.aside.keep(of, Current { event, purpose, after, until: None, build, is_text });
-            if self.has_held_enough() {
+            if self.has_held_enough(1) {
                 return None;
             }
         }
     }
 
-    /// Counts one more event that is held back. True: the tick has no time for further ones.
-    fn has_held_enough(&mut self) -> bool {
-        self.held_this_tick += 1;
+    /// The next answer whose callback still exists. Answers for an ended Lua state are counted and dropped, so many in
+    /// one tick.
+    fn next_answer(&mut self, shared: &Shared, pending: &mut Pending, now: Instant) -> Option<Answered> {
+        loop {
+            let reply = shared.replies.pop()?;
+            let bytes = reply.outcome.as_ref().map_or(0, |answer| answer.tape.len());
+            if let Some(reply) = self.followers.answered(reply, shared, now) {
+                let answered = pending.answered(reply);
+                if answered.is_some() {
+                    return answered;
+                }
+                shared.stats.replies.dropped.no_state.add(1);
+            }
+            if self.has_held_enough(1 + (bytes / BYTES_PER_HELD) as u32) {
+                return None;
+            }
+        }
+    }
+
+    /// Counts more items that are held back or dropped. True: the tick has no time for further ones.
+    fn has_held_enough(&mut self, more: u32) -> bool {
+        self.held_this_tick = self.held_this_tick.saturating_add(more);
         self.held_this_tick >= HELD_PER_TICK
     }
 
@@ -511,18 +534,6 @@ fn report_refused(shared: &Shared, hook: Arc<[u8]>, kind: &'static str, queued: 
     }
 }
 
-/// The next answer whose callback still exists. Answers for an ended Lua state are counted and dropped.
-fn next_answer(shared: &Shared, pending: &mut Pending, followers: &mut Followers, now: Instant) -> Option<Answered> {
-    loop {
-        let Some(reply) = followers.answered(shared.replies.pop()?, shared, now) else { continue };
-        let answered = pending.answered(reply);
-        if answered.is_some() {
-            return answered;
-        }
-        shared.stats.replies.dropped.no_state.add(1);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -641,6 +652,34 @@ mod tests {
             assert_eq!(server.shared.inbox.waiting(), ((ticks - tick) * HELD_PER_TICK) as usize);
             assert!(server.attention.load(std::sync::atomic::Ordering::Relaxed));
         }
+    }
+
+    /// Answers for a Lua state that has ended, and for listeners with `missed` that have ended; then large ones.
+    #[test]
+    fn a_tick_drops_so_many_answers_and_goes_on_in_the_next() {
+        use crate::redis::answer::Answer;
+        use crate::threads::publisher::replies::ReplyTo;
+        let mut server = Server::new();
+        let ticks = 3;
+        for bytes in [0, 15 * BYTES_PER_HELD] {
+            let in_one_tick = HELD_PER_TICK as usize / (1 + bytes / BYTES_PER_HELD);
+            for number in 0..(ticks * in_one_tick) as u64 {
+                let ticket = if number % 2 == 0 { number } else { crate::engine::followers::TICKET | number };
+                let answer = Answer { tape: vec![0; bytes], values: 1 };
+                server.shared.replies.answer(ReplyTo::Callback(ticket), Ok(answer));
+            }
+            for tick in 1..=ticks {
+                server.shared.inbox.take_attention();
+                server.pump.begin(&server.shared, server.start, Duration::from_micros(500));
+                assert!(server.next(server.start).is_none());
+                let left = (ticks - tick) * in_one_tick;
+                assert_eq!(server.shared.replies.waiting(), left);
+                assert_eq!(server.attention.load(std::sync::atomic::Ordering::Relaxed), left > 0);
+            }
+        }
+        let replies = &server.shared.stats.replies;
+        let (offered, dropped) = (replies.offered.get(), replies.dropped.no_state.get());
+        assert_eq!((offered, dropped, replies.delivered.get()), (3 * 2176, 3 * 1088, 3 * 1088));
     }
 
     /// More events than may stand aside, for a topic of the previous state.
@@ -801,7 +840,7 @@ mod tests {
             let call = server.next(server.start).unwrap();
             let removed = server.aggregators.remove(None, &second.aggregator.id);
             for aggregator in removed.iter().filter_map(|(item, _)| item.aggregator()) {
-                server.shared.collector.remove(aggregator, false);
+                server.shared.collector.remove(&mut std::iter::once(aggregator), false);
                 assert_eq!(server.pump.drop_window(&server.shared, aggregator), None);
             }
             assert_eq!(removed.len(), 1);

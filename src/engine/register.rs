@@ -149,6 +149,10 @@ impl Engine {
         let added = select(self).add_spec(channel, id, spec, build, function, &origin);
         self.follow();
         let Added { item, function, replaced, displaced, moved } = added.map_err(wrong)?;
+        if item.aggregator().is_some() {
+            // An aggregator that was added again unchanged is no change of the routes, but it has a function now.
+            self.shared.collector.ask_again();
+        }
         self.note_loaded_again(&origin, moved);
         // A destination that refused for good gets another chance when a script asks for it again.
         webhooks(item.header().actions).for_each(|webhook| self.shared.webhooks.reopen(webhook));
@@ -196,13 +200,13 @@ impl Engine {
     /// functions, and the array that was being filled. `forgotten`: a script did not add the aggregators again, as
     /// opposed to removing them; the two are counted apart.
     fn forget_all(&mut self, removed: Vec<Removed>, forgotten: bool) -> Vec<CallbackRef> {
+        let mut aggregators = removed.iter().filter_map(|(item, _)| item.aggregator());
+        self.shared.collector.remove(&mut aggregators, forgotten);
         let mut released = Vec::new();
         for (item, function) in removed {
             released.extend(function);
-            if let Registered::Aggregator(aggregator) = item {
-                self.shared.collector.remove(&aggregator, forgotten);
-                released.extend(self.pump.drop_window(&self.shared, &aggregator));
-            }
+            let aggregator = item.aggregator();
+            released.extend(aggregator.and_then(|aggregator| self.pump.drop_window(&self.shared, aggregator)));
         }
         released
     }

@@ -15,10 +15,11 @@ use std::sync::Arc;
 use crate::event::fingerprint::Fingerprint;
 use crate::event::identity;
 use crate::event::topic::Topic;
+use crate::eventlog::path::LogPath;
 use crate::hooks::aggregator::Aggregator;
 use crate::hooks::hook::Hook;
 use crate::hooks::lease::Lease;
-use crate::hooks::spec::Scope;
+use crate::hooks::spec::{ActionKind, Scope};
 use crate::hooks::trie::Trie;
 
 /// The receivers of one topic's events. It exists as long as it has at least one.
@@ -313,6 +314,18 @@ impl Routes {
     /// The cost grows with the changes between both, not with their size.
     pub(crate) fn differing(&self, older: &Routes, pattern: bool, mut visit: impl FnMut(&[u8])) {
         self.space(pattern).differing(older.space(pattern), &mut |wire, _| visit(wire));
+    }
+
+    /// Whether a hook or an aggregator writes this event log, or may write it. Visits every action.
+    pub(crate) fn may_write(&self, log: &LogPath) -> bool {
+        let mut routes = self.channels.values().chain(self.patterns.values()).filter_map(Kept::route);
+        routes.any(|route| {
+            #[cfg(test)]
+            crate::hooks::trie::VISITED.set(crate::hooks::trie::VISITED.get() + 1);
+            let of_hooks = route.hooks.iter().flat_map(|hook| &hook.spec.actions);
+            let mut actions = of_hooks.chain(route.aggregators.iter().flat_map(|aggregator| &aggregator.spec.actions));
+            actions.any(|action| matches!(&action.kind, ActionKind::File(file) if file.may_write(log)))
+        })
     }
 
     /// The prefix of every name on the wire.

@@ -142,7 +142,11 @@ refused_fast("^encode: the spec takes too long to read", realtime.AddHook, "x", 
 for i = 1, 14999 do vectors[i] = Vector(i, 0, 0) end
 refused_fast("^encode: data%[2049%] is the different entity, vector or angle number 2049, the limit", realtime.Emit, "x", vectors)
 assert(realtime.Emit("x", { unpack(vectors, 1, 2048) }))
-huge, array, keys, emptied, rooms, vectors = nil, nil, nil, nil, nil, nil
+-- Inner tables are searched for a misplaced address.
+local others = {}
+for i = 1, 14000 do others["some_option_of_another_" .. i] = 1 end
+refused_fast("^config: ", realtime.Configure, { a = others, b = 1 })
+huge, array, keys, emptied, rooms, vectors, others = nil, nil, nil, nil, nil, nil, nil
 collectgarbage()
 
 -- Large events, answers and stored values between small ones.

@@ -41,12 +41,48 @@ fn a_record_is_found_by_its_own_time() {
     });
 }
 
+/// Routes with a hook that writes the log `a.log`.
+fn routes() -> Routes {
+    let spec = serde_json::json!({ "type": "file", "path": "a.log" });
+    let mut hooks = crate::engine::registrations::Registrations::hooks();
+    let added = hooks.parse_and_add(b"a", None, &spec, None, &crate::engine::registrations::Origin::default());
+    let mut routes = Routes::new("");
+    routes.replace_hook(None, added.unwrap().item.hook());
+    routes
+}
+
+/// The search visits every action of every hook, and the game thread asks for reads.
+#[test]
+fn hooks_are_searched_for_a_missing_log_only_and_by_the_thread_that_reads() {
+    use crate::hooks::trie::VISITED;
+    let stats = Arc::new(crate::stats::Stats::default());
+    let config = crate::config::Config::defaults("box", 1);
+    let shared = Arc::new(Shared::new(config, std::env::temp_dir(), stats, Arc::default()));
+    let missing = || Err(ReadError::Missing { path: std::path::PathBuf::from("x") });
+    for (path, read, is_answered, visited) in [
+        (b"a.log", missing(), true, 1),
+        (b"b.log", missing(), false, 1),
+        (b"a.log", Err(ReadError::Timeout), false, 0),
+        (b"b.log", Ok(Making::begin(&Records::default()).finish()), true, 0),
+    ] {
+        VISITED.set(0);
+        let path = LogPath::parse(path).unwrap();
+        let making = read.is_ok().then(|| Ok(Making::begin(&Records::default())));
+        let asked = ForCallback { shared: Arc::clone(&shared), ticket: 1, path, routes: routes(), making };
+        let read = read.map(|_| ReadOutcome::default());
+        Box::new(asked).answer(read);
+        assert_eq!((shared.replies.pop().unwrap().outcome.is_ok(), VISITED.get()), (is_answered, visited));
+    }
+}
+
 #[test]
 fn a_log_without_a_file_is_empty_and_other_errors_have_codes() {
     let path = std::path::PathBuf::from("x");
-    let empty = outcome(Err(ReadError::Missing { path: path.clone() }), true).unwrap();
+    let of = |read| outcome(read, &LogPath::parse(b"a.log").unwrap(), &routes());
+    let empty = of(Err(ReadError::Missing { path: path.clone() })).unwrap();
     assert_eq!(Reader::new(&empty.tape).next_item(), Some(Item::Array(0)));
-    let unknown = outcome(Err(ReadError::Missing { path: path.clone() }), false).unwrap_err();
+    let missing = Err(ReadError::Missing { path: path.clone() });
+    let unknown = outcome(missing, &LogPath::parse(b"b.log").unwrap(), &routes()).unwrap_err();
     assert_eq!(unknown, "file: there is no event log `x`, and no hook of this server writes it: check the path");
     let file = |err| ReadError::File { path: path.clone(), err };
     for (err, expected) in [
@@ -58,7 +94,7 @@ fn a_log_without_a_file_is_empty_and_other_errors_have_codes() {
         (ReadError::Busy { waiting: 64 }, "queue_full: 64 reads"),
         (ReadError::Closed, "closed: "),
     ] {
-        let reason = outcome(Err(err), true).unwrap_err();
+        let reason = of(Err(err)).unwrap_err();
         assert!(reason.starts_with(expected), "{reason}");
     }
 }

@@ -9,9 +9,8 @@
 //!                                                       └─▶ dropped: other_server       └──put_back()───┘
 //! ```
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::config::limits::AGGREGATE_BYTES_MAX;
@@ -20,6 +19,7 @@ use crate::hooks::aggregator::{Aggregator, Meter, Moment, NotCollected, Window};
 use crate::hooks::lease::Turn;
 use crate::hooks::routes::Routes;
 use crate::io::lock::lock;
+use crate::sorted::Sorted;
 use crate::stats::{Counter, Stats};
 use crate::threads::actions::queue::Actions;
 use crate::threads::queue::Queue;
@@ -40,6 +40,9 @@ pub struct Collector {
     meter: Arc<Meter>,
     /// Windows for the pump, oldest first. Bounded by the meter, as every window is.
     due: Queue<Due>,
+    /// Windows at the front of `due` whose aggregators have no function. After a map change they may be many, so the pump
+    /// does not ask again at each turn. For the game thread only.
+    without_function: AtomicUsize,
     /// Its thread frees the windows that the game thread is done with.
     actions: Arc<Actions>,
     notices: Arc<Notices>,
@@ -54,7 +57,8 @@ impl Collector {
         notices: Arc<Notices>,
         attention: Arc<AtomicBool>,
     ) -> Collector {
-        Collector { meter: Arc::default(), due: Queue::default(), actions, notices, attention, stats }
+        let (meter, due, without_function) = Default::default();
+        Collector { meter, due, without_function, actions, notices, attention, stats }
     }
 
     /// Adds an event to the window of each of these aggregators. `tape` is its decoded payload, `moment` its arrival,
@@ -128,37 +132,68 @@ impl Collector {
 
     /// Takes the oldest window that `can` accepts: its aggregator has a function in the present Lua state.
     pub(crate) fn pop(&self, can: impl Fn(&Aggregator) -> bool) -> Option<Due> {
-        if self.due.waiting() == 0 {
+        let asked = self.without_function.load(Ordering::Relaxed);
+        if self.due.waiting() <= asked {
             return None;
         }
         self.due.change(|waiting| {
-            let at = waiting.iter().position(|due| can(&due.aggregator))?;
+            let found = waiting.iter().skip(asked).position(|due| can(&due.aggregator));
+            let at = found.map_or(waiting.len(), |found| asked + found);
+            self.without_function.store(at, Ordering::Relaxed);
             waiting.remove(at)
         })
+    }
+
+    /// An aggregator has got a function: [`Collector::pop`] asks for every window again.
+    pub(crate) fn ask_again(&self) {
+        self.without_function.store(0, Ordering::Relaxed);
     }
 
     /// Returns a window that the pump had taken, as its function went away before it was called. It is the first again.
     pub(crate) fn put_back(&self, due: Due) {
         self.due.change(|waiting| waiting.push_front(due));
+        self.ask_again();
     }
 
-    /// Drops the events of an aggregator that was removed, counted. `forgotten`: no script removed it; the new Lua state
-    /// did not add it again within its grace period. Returns the number of events.
-    pub(crate) fn remove(&self, aggregator: &Arc<Aggregator>, forgotten: bool) -> usize {
-        let mut gone: Vec<Window> = lock(&aggregator.windows).remove().collect();
+    /// Drops the events of aggregators that were removed, counted. `forgotten`: no script removed them; the new Lua state
+    /// did not add them again within its grace period. Returns the number of events of each, by its address. All windows
+    /// that wait are visited once, however many aggregators go.
+    pub(crate) fn remove(
+        &self,
+        aggregators: &mut dyn Iterator<Item = &Arc<Aggregator>>,
+        forgotten: bool,
+    ) -> Sorted<*const Aggregator, usize> {
+        let (mut gone, mut lost) = (Vec::new(), Sorted::default());
+        for aggregator in aggregators {
+            let before = gone.len();
+            gone.extend(lock(&aggregator.windows).remove());
+            lost.set(Arc::as_ptr(aggregator), gone.iter().skip(before).map(Window::len).sum());
+        }
+        if lost.len() == 0 {
+            return lost;
+        }
         self.due.change(|waiting| {
-            let is_gone = |due: &Due| Arc::ptr_eq(&due.aggregator, aggregator);
-            let (theirs, others): (VecDeque<Due>, _) = std::mem::take(waiting).into_iter().partition(is_gone);
-            *waiting = others;
-            gone.extend(theirs.into_iter().map(|due| due.window));
+            let asked = self.without_function.load(Ordering::Relaxed);
+            let mut without_function = asked;
+            // Once around: the others come back in the same order.
+            for at in 0..waiting.len() {
+                let Some(due) = waiting.pop_front() else { break };
+                let Some(events) = lost.get_mut(&Arc::as_ptr(&due.aggregator)) else {
+                    waiting.push_back(due);
+                    continue;
+                };
+                *events += due.window.len();
+                gone.push(due.window);
+                without_function -= usize::from(at < asked);
+            }
+            self.without_function.store(without_function, Ordering::Relaxed);
         });
-        let events = gone.iter().map(Window::len).sum();
-        self.dropped(forgotten).add(events as u64);
+        self.dropped(forgotten).add(gone.iter().map(Window::len).sum::<usize>() as u64);
         self.free(gone);
-        events
+        lost
     }
 
-    /// The same for a window of it that the pump had taken.
+    /// The same for a window that the pump had taken, of an aggregator that a script removed.
     pub(crate) fn drop_taken(&self, due: Due) {
         self.dropped(false).add(due.window.len() as u64);
         self.free(vec![due.window]);
@@ -207,6 +242,74 @@ mod tests {
     const HOUR_MS: u64 = 3_600_000;
     const LONGEST: Duration = Duration::from_secs(1);
 
+    /// A collector, and its numbers.
+    fn collector() -> (Arc<Stats>, Collector) {
+        let stats = Arc::<Stats>::default();
+        let notices = Arc::new(Notices::new(Arc::clone(&stats), Arc::default()));
+        let actions = Arc::new(Actions::new(Arc::clone(&stats)));
+        let collector = Collector::new(Arc::clone(&stats), actions, notices, Arc::default());
+        (stats, collector)
+    }
+
+    fn aggregator(spec: &serde_json::Value, lease: Lease) -> Arc<Aggregator> {
+        let spec = AggregatorSpec::parse(spec).unwrap();
+        let (windows, topic) = (Mutex::new(Windows::new(&spec)), Arc::new(Topic::new(b"kill")));
+        let (id, fingerprint) = (Arc::from(*b"id"), Fingerprint::of(b"kill", &json!({})));
+        Arc::new(Aggregator { id, fingerprint, topic, spec, lease: Arc::new(lease), windows })
+    }
+
+    /// Windows of four aggregators wait by turns; none has a function at first.
+    #[test]
+    fn windows_without_a_function_are_asked_for_once_and_removed_in_one_pass() {
+        let (stats, collector) = collector();
+        let action = json!({ "type": "counter", "key": "k" });
+        let spec = json!({ "interval": 1, "aggregate": { "\u{0}function": "x.lua:1" }, "actions": [action] });
+        let all = [(); 4].map(|()| aggregator(&spec, Lease::default()));
+        let at = |unix_ms| Moment { at: Instant::now(), unix_ms, offset_s: 0 };
+        // The number of events tells the windows apart.
+        let push = |events: usize| {
+            let aggregator = &all[events % 4];
+            (0..events).for_each(|_| collector.collect([aggregator], &[0], at(0)));
+            let mut windows = lock(&aggregator.windows);
+            windows.end_due(at(5000));
+            let window = windows.take_oldest().unwrap();
+            collector.push(Due { aggregator: Arc::clone(aggregator), window });
+        };
+        let asked = std::cell::Cell::new(0);
+        let pop = |wanted: Option<usize>| {
+            let can = |aggregator: &Aggregator| {
+                asked.set(asked.get() + 1);
+                wanted.is_some_and(|wanted| std::ptr::eq(aggregator, &*all[wanted]))
+            };
+            let due = collector.pop(can);
+            let outcome = (due.as_ref().map(|due| due.window.len()), asked.replace(0));
+            (due, outcome)
+        };
+        (1..=8).for_each(push);
+        assert_eq!(pop(None).1, (None, 8));
+        assert_eq!(pop(None).1, (None, 0));
+        push(9);
+        assert_eq!((pop(None).1, pop(None).1), ((None, 1), (None, 0)));
+        // One of them gets a function.
+        collector.ask_again();
+        assert_eq!((pop(Some(2)).1, pop(Some(2)).1), ((Some(2), 2), (Some(6), 4)));
+        assert_eq!((pop(Some(2)).1, pop(Some(2)).1), ((None, 3), (None, 0)));
+        // Two are removed while one window was never asked for.
+        push(10);
+        let lost = collector.remove(&mut [&all[0], &all[3]].into_iter(), true);
+        assert_eq!([0, 1, 2, 3].map(|n| lost.get(&Arc::as_ptr(&all[n])).copied()), [Some(12), None, None, Some(10)]);
+        assert_eq!((stats.aggregates.dropped.no_function.get(), collector.due()), (22, 4));
+        assert_eq!(collector.actions.waiting(), 1, "one job frees the windows");
+        assert_eq!((pop(None).1, pop(None).1), ((None, 1), (None, 0)));
+        // A window that comes back is the first, and is asked for.
+        collector.ask_again();
+        let (due, outcome) = pop(Some(1));
+        assert_eq!(outcome, (Some(1), 1));
+        collector.put_back(due.unwrap());
+        let rest = [1, 1, 1, 2].map(|wanted| pop(Some(wanted)).1);
+        assert_eq!(rest, [(Some(1), 1), (Some(5), 1), (Some(9), 1), (Some(10), 1)]);
+    }
+
     /// Two servers of a fleet with the same clock collect the days of an owner at +02:00, who begins them at six. The
     /// clock goes to +01:00 in the second night. The holder of the lease sums up each day, the other server drops it.
     #[test]
@@ -220,19 +323,13 @@ mod tests {
         let start = Instant::now();
         let hours = |hours: u64| Duration::from_millis(hours * HOUR_MS);
         let servers = [true, false].map(|holds| {
-            let stats = Arc::<Stats>::default();
-            let notices = Arc::new(Notices::new(Arc::clone(&stats), Arc::default()));
-            let actions = Arc::new(Actions::new(Arc::clone(&stats)));
-            let collector = Collector::new(Arc::clone(&stats), actions, notices, Arc::default());
-            let (lease, spec) = (Lease::default(), AggregatorSpec::parse(&spec).unwrap());
+            let ((stats, collector), lease) = (collector(), Lease::default());
             if holds {
                 lease.set(Some(start + hours(1000)));
             } else {
                 lease.refused(start, hours(1000));
             }
-            let (windows, topic) = (Mutex::new(Windows::new(&spec)), Arc::new(Topic::new(b"kill")));
-            let (id, fingerprint) = (Arc::from(*b"id"), Fingerprint::of(b"kill", &json!({})));
-            (stats, collector, Arc::new(Aggregator { id, fingerprint, topic, spec, lease: Arc::new(lease), windows }))
+            (stats, collector, aggregator(&spec, lease))
         });
         // 06:00 at +02:00 is 04:00 in UTC: hour 4, 28 and so on; at +01:00 it is 05:00.
         let steps: [(u64, i32, bool, usize); 9] = [
@@ -268,7 +365,8 @@ mod tests {
             collector.tend_one(aggregator, now, LONGEST);
         }
         assert_eq!((collector.due(), collector.waiting(), collector.meter.bytes() > 0), (1, 3, true));
-        assert_eq!((collector.remove(aggregator, false), stats.aggregates.dropped.removed.get()), (3, 3));
+        let lost = collector.remove(&mut std::iter::once(aggregator), false);
+        assert_eq!((lost.get(&Arc::as_ptr(aggregator)), stats.aggregates.dropped.removed.get()), (Some(&3), 3));
         assert_eq!((collector.due(), collector.waiting(), collector.actions.waiting()), (0, 0, 1));
         assert!(collector.meter.bytes() > 0, "the game thread freed the windows");
         drop(collector.actions.next(Instant::now()));

@@ -117,6 +117,8 @@ fn windows_survive_a_map_change() {
     }
     wait_for("events collected", 115, || server.stat("/aggregates/in"));
     server.engine.attach();
+    // The windows wait while nothing has a function yet.
+    server.tick();
     server.aggregator("kill", 8, &spec(json!({})));
     server.wait(|server| server.stat("/aggregates/delivered") == 110);
     assert!(server.windows.iter().all(|(function, _)| *function == 8));
