@@ -20,7 +20,8 @@
 //! fingerprint as id. That covers the channel, the specification, the file that adds the function, and the function's
 //! place among those that one run of the file adds with the same channel and specification. So the rounds of a loop
 //! stay apart, and a file that is loaded again finds its own registrations. Those that it does not add again are
-//! suspended by the first registration of the new load, and dropped from the next tick on, some in each tick.
+//! suspended by the first registration of the new load, and dropped from the next tick on, some in each tick. What two
+//! files add alike, without a function, is one registration, and stays until neither adds it.
 
 use std::sync::Arc;
 
@@ -157,13 +158,28 @@ impl Origin {
     }
 }
 
+/// Further files of one registration that are remembered, so that memory stays bounded.
+const OTHERS_MAX: usize = 8;
+
 struct Entry {
     item: Registered,
     function: Option<CallbackRef>,
     origin: Origin,
+    /// Other loads of files that added the same, the newest first: it stays when the file of `origin` adds it no more.
+    others: Vec<Origin>,
     /// The entry is suspended when its file is loaded again.
     follows_file: bool,
     standing: Standing,
+}
+
+impl Entry {
+    /// The loads that still add this registration when the one of `origin` adds it, too.
+    fn others_beside(&self, origin: &Origin) -> Vec<Origin> {
+        let followed = self.follows_file.then_some(&self.origin).into_iter().chain(&self.others);
+        // A file that one run loads several times counts once.
+        let is_same = |known: &Origin| known.file == origin.file && known.includers == origin.includers;
+        followed.filter(|known| !is_same(known) && !origin.replaces(known)).take(OTHERS_MAX).cloned().collect()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -327,10 +343,13 @@ impl Registrations {
             self.serial += 1;
             self.serial
         });
+        let is_shared = |before: &&Entry| id.is_none() && origin.function == 0 && before.standing == Standing::Active;
+        let others = before.as_ref().filter(is_shared).map_or_else(Vec::new, |before| before.others_beside(origin));
         let entry = Entry {
             item: item.clone(),
             function,
             origin: origin.clone(),
+            others,
             follows_file: id.is_none() && origin.is_file_load(),
             standing: Standing::Active,
         };
@@ -455,6 +474,7 @@ impl Registrations {
         let mut functions = Vec::new();
         for entry in self.entries.values_mut() {
             entry.standing = Standing::Kept;
+            entry.others = Vec::new();
             functions.extend(entry.function.take());
         }
         (self.kept, self.suspended) = (self.entries.len(), 0);
@@ -482,9 +502,18 @@ impl Registrations {
         self.entries.iter().filter(|(_, entry)| are_meant(entry)).map(|(serial, _)| serial).collect()
     }
 
-    /// A file is being loaded again: suspends everything that its earlier loads added without an id. Returns how many
-    /// were suspended.
+    /// A file is being loaded again: suspends everything that its earlier loads added without an id, and that no other
+    /// file adds. Returns how many were suspended.
     pub(crate) fn suspend(&mut self, load: &Origin) -> usize {
+        for entry in self.entries.values_mut().filter(|entry| !entry.others.is_empty()) {
+            entry.others.retain(|known| !load.replaces(known));
+            if entry.follows_file
+                && load.replaces(&entry.origin)
+                && let Some(other) = entry.others.pop()
+            {
+                entry.origin = other;
+            }
+        }
         let of_file = self.serials(|entry| entry.follows_file && load.replaces(&entry.origin));
         self.suspend_all(&of_file)
     }

@@ -75,6 +75,10 @@ enum Style {
         /// The hook's text has backticks. The search for the end of a code mark does not stop at backslashes, so a
         /// backtick of the value could end one although it is escaped: it becomes `ˋ`, as between the marks.
         beside_marks: bool,
+        /// Stands for a line end of the value, so that it stays in a quote, heading or list entry of the hook.
+        line_end: &'static str,
+        /// The value is in the name of a custom emoji, which would be none with a backslash before its `_`.
+        in_emoji: bool,
     },
     /// Between code marks of markdown.
     Code {
@@ -85,6 +89,8 @@ enum Style {
     },
     /// Inside a URL in a text, which Discord makes a link.
     Link,
+    /// Inside a URL in an attribute of HTML.
+    Href,
     Plain,
     /// The value is text for Discord that other templates have made: it is written as it is.
     Made,
@@ -101,7 +107,10 @@ enum Style {
     /// Text or a quoted attribute of XML or HTML.
     Markup,
     Url,
-    Header,
+    Header {
+        /// The value stands between quotes of the hook, which a quote of the value must not end.
+        quoted: bool,
+    },
     /// The bytes themselves: Redis knows no syntax inside a key.
     Key,
 }
@@ -116,7 +125,7 @@ enum Guard {
     Digits,
     /// A zero-width space goes before every value.
     Apart,
-    /// A zero-width space replaces an empty value, as the backticks around it would become one mark.
+    /// A zero-width space replaces an empty value, as the marks around it would become one mark.
     Present,
 }
 
@@ -169,11 +178,11 @@ impl Template {
             return Err(TemplateError::TooLong { bytes: text.len(), max: TEMPLATE_BYTES_MAX });
         }
         let (style, bytes_max) = match context {
-            Context::Markdown => (Style::Markdown { beside_marks: false }, TEXT_BYTES_MAX),
+            Context::Markdown => (markdown::STYLE, TEXT_BYTES_MAX),
             Context::Plain => (Style::Plain, TEXT_BYTES_MAX),
             Context::Body(_) => (Style::Line, BODY_BYTES_MAX),
             Context::Url => (Style::Url, TARGET_BYTES_MAX),
-            Context::Header => (Style::Header, HEADER_BYTES_MAX),
+            Context::Header => (Style::Header { quoted: false }, HEADER_BYTES_MAX),
             Context::Cookie => (Style::Form, HEADER_BYTES_MAX),
             Context::Key => (Style::Key, NAME_BYTES_MAX),
         };
@@ -241,7 +250,7 @@ impl Template {
     /// The text becomes a part of texts that may have backticks: none of a value may end a code mark there.
     pub(crate) fn stands_beside_marks(&mut self) {
         for part in &mut self.parts {
-            if let Part::Field { style: Style::Markdown { beside_marks }, .. } = part {
+            if let Part::Field { style: Style::Markdown { beside_marks, .. }, .. } = part {
                 *beside_marks = true;
             }
         }
@@ -385,6 +394,14 @@ fn check_escapes(parts: &[Part]) -> Result<(), TemplateError> {
     Ok(())
 }
 
+/// Doubles a backslash of the hook that ends this text, directly before a value: it would escape the first backslash of
+/// the value, and the sign after that would count.
+fn double_backslash(literal: &mut Box<str>) {
+    if literal.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1 {
+        *literal = format!("{literal}\\").into();
+    }
+}
+
 /// Appends a placeholder's value, after a zero-width space if its guard asks for one.
 fn push_guarded(
     out: &mut Vec<u8>,
@@ -416,6 +433,14 @@ fn push_guarded(
     let is_apart = match guard {
         Guard::None => false,
         Guard::Digits => value.is_empty() || !value.iter().all(u8::is_ascii_digit),
+        // A zero-width space would lead the link elsewhere. An escaped letter is the same letter to a browser.
+        Guard::Apart if style == Style::Link && !value.is_empty() => {
+            if let Some(letter) = value.first().copied().filter(|byte| b"everyonh".contains(&byte.to_ascii_lowercase()))
+            {
+                out.splice(start..=start, format!("%{letter:02X}").into_bytes());
+            }
+            return Ok(());
+        }
         Guard::Apart => true,
         Guard::Present => value.is_empty(),
     };
@@ -465,15 +490,19 @@ fn push_transported(out: &mut Vec<u8>, style: Style, json: &[u8]) {
 
 /// True for styles in which a `+` means a space, or may mean one.
 fn is_percent(style: Style) -> bool {
-    matches!(style, Style::Url | Style::Form | Style::FormJson(_) | Style::UrlJson(_) | Style::Link)
+    matches!(style, Style::Url | Style::Form | Style::FormJson(_) | Style::UrlJson(_) | Style::Link | Style::Href)
 }
 
 /// Appends a text, or the JSON of a list or table, in this style.
 fn push_bytes(out: &mut Vec<u8>, style: Style, bytes: &[u8]) {
     match style {
-        Style::Markdown { beside_marks } => escape::push_markdown(out, shortened(bytes), beside_marks),
+        Style::Markdown { in_emoji: true, .. } if escape::is_emoji_name(bytes) => out.extend_from_slice(bytes),
+        Style::Markdown { beside_marks, line_end, .. } => {
+            escape::push_markdown(out, shortened(bytes), beside_marks, line_end);
+        }
         Style::Code { lines, enclosed } => escape::push_code(out, shortened(bytes), lines, enclosed),
         Style::Link => escape::push_link(out, shortened(bytes)),
+        Style::Href => escape::push_link(out, bytes),
         Style::Plain => escape::push_plain(out, shortened(bytes)),
         Style::Made => out.extend_from_slice(bytes),
         Style::Line => escape::push_line(out, bytes),
@@ -485,7 +514,7 @@ fn push_bytes(out: &mut Vec<u8>, style: Style, bytes: &[u8]) {
         }
         Style::Markup => escape::push_markup(out, bytes),
         Style::Form | Style::Url => escape::push_percent(out, bytes),
-        Style::Header => escape::push_header(out, bytes),
+        Style::Header { quoted } => escape::push_header(out, bytes, quoted),
         Style::Key => out.extend_from_slice(bytes),
     }
 }

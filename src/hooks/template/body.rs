@@ -14,7 +14,8 @@
 //! In a string of JSON that contains JSON itself, values are escaped for both, as the receiver parses twice. Such a
 //! string begins like an object or a list of objects, or it is another list with quotes in it.
 //!
-//! In HTML a value does not begin a link such as `href`: it could choose another site there, or be a script.
+//! In HTML a value does not begin a link such as `href`: it could choose another site there, or be a script. Further on
+//! it is percent-encoded.
 //!
 //! A field of a URL's query, a cookie and a header may hold JSON, too: values in it are escaped as JSON first.
 //!
@@ -354,11 +355,21 @@ pub(super) fn json_in_fields(parts: &mut [Part], skipped: usize, separator: u8, 
     }
 }
 
-/// Settles a header: its values are escaped as JSON if it is JSON with quotes. Brackets alone are a decoration.
+/// Settles a header: its values are escaped as JSON if it is JSON with quotes. Brackets alone are a decoration. In any
+/// other header, values between quotes stay between them. A quote that no other ends is a letter.
 pub(super) fn header(parts: &mut [Part]) {
     let json = Json::of(parts);
     if json.text.contains(&b'"') && tape::is_container(&json.text, &mut Vec::new()) {
-        json.settle(parts, Style::HeaderJson);
+        return json.settle(parts, Style::HeaderJson);
+    }
+    for (index, hole) in json.holes {
+        if !hole.is_quoted && hole.strings == 0 {
+            continue;
+        }
+        if let Some(Part::Literal(literal)) = index.checked_sub(1).and_then(|before| parts.get_mut(before)) {
+            super::double_backslash(literal);
+        }
+        set(parts, index, Style::Header { quoted: true });
     }
 }
 
@@ -520,7 +531,7 @@ fn style_in(state: &MarkupState, is_html: bool, rest: &[Part]) -> Result<Style, 
     match &*text {
         // Another slash at the beginning of the value would make its next word the host. Encoded, it is a letter.
         "/" => Ok(Style::Form),
-        text if names_its_site(text) => Ok(Style::Markup),
+        text if names_its_site(text) => Ok(Style::Href),
         _ => Err(TemplateError::Link(link)),
     }
 }

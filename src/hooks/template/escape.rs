@@ -15,8 +15,8 @@
 const BACKTICK_LIKE: char = '\u{2cb}';
 
 /// Appends a value to a text that Discord reads as markdown. With `beside_marks`, the text has backticks of its own, and
-/// one of the value is replaced as between code marks.
-pub(super) fn push_markdown(out: &mut Vec<u8>, bytes: &[u8], beside_marks: bool) {
+/// one of the value is replaced as between code marks. `line_end` stands for each line end of the value.
+pub(super) fn push_markdown(out: &mut Vec<u8>, bytes: &[u8], beside_marks: bool, line_end: &str) {
     let mut line_starts = true;
     let mut digits = false;
     for character in cleaned(bytes) {
@@ -31,10 +31,19 @@ pub(super) fn push_markdown(out: &mut Vec<u8>, bytes: &[u8], beside_marks: bool)
         if special {
             out.push(b'\\');
         }
-        push_apart(out, character);
+        if character == '\n' {
+            out.extend_from_slice(line_end.as_bytes());
+        } else {
+            push_apart(out, character);
+        }
         digits = character.is_ascii_digit();
         line_starts = character == '\n' || line_starts && (digits || character.is_whitespace());
     }
+}
+
+/// Whether a value can stand in the name of a custom emoji as it is: `_` between letters and digits is no markdown.
+pub(super) fn is_emoji_name(bytes: &[u8]) -> bool {
+    bytes.split(|byte| *byte == b'_').all(|word| !word.is_empty() && word.iter().all(u8::is_ascii_alphanumeric))
 }
 
 /// Appends a value between code marks, on one line unless `lines` is set. With `enclosed`, emphasis, a spoiler or a
@@ -84,9 +93,13 @@ pub(super) fn push_markup(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Appends a value to that of a header. Control characters are left out. Other characters than ASCII are
 /// percent-encoded, as a header has no encoding that both ends agree on:
-/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>.
-pub(super) fn push_header(out: &mut Vec<u8>, bytes: &[u8]) {
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>. With `quoted`, the value stands in a quoted string, where a
+/// backslash makes a quote a letter: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.4>.
+pub(super) fn push_header(out: &mut Vec<u8>, bytes: &[u8], quoted: bool) {
     for character in cleaned(bytes) {
+        if quoted && matches!(character, '"' | '\\') {
+            out.push(b'\\');
+        }
         match character {
             '\n' => {}
             ' '..='~' => push_char(out, character),
@@ -122,8 +135,8 @@ pub(super) fn push_percent(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Appends a value to a URL that Discord makes a link. Colons stay: they separate nothing after the scheme, and
-/// `steam://connect/1.2.3.4:27015` needs one.
+/// Appends a value to a URL that Discord makes a link, or to a link of HTML. Colons stay: they separate nothing after
+/// the scheme, and `steam://connect/1.2.3.4:27015` needs one.
 pub(super) fn push_link(out: &mut Vec<u8>, bytes: &[u8]) {
     for (index, part) in bytes.split(|byte| *byte == b':').enumerate() {
         if index > 0 {

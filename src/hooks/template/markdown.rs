@@ -114,6 +114,9 @@ fn inline(text: &[u8], open: usize, run: usize) -> Option<Code> {
 /// is empty ([`Guard::Present`]).
 const VALUE: char = '\u{fffc}';
 
+/// The style of a value that nothing around it changes.
+pub(super) const STYLE: Style = Style::Markdown { beside_marks: false, line_end: "\n", in_emoji: false };
+
 /// Gives each placeholder the style and the guard that the text around it requires.
 pub(super) fn settle(parts: &mut [Part]) {
     let mut text = String::new();
@@ -139,18 +142,20 @@ pub(super) fn settle(parts: &mut [Part]) {
                 let (found, apart) = match code {
                     Some((code, enclosed)) => inside(*code, *enclosed, &text, start),
                     None if passed.link.is_some() => (Style::Link, false),
-                    None => (Style::Markdown { beside_marks }, false),
+                    None => {
+                        let (before, after) = text.split_at_checked(start).unwrap_or_default();
+                        let (line_end, in_emoji) = (line_end(before), is_in_emoji(before, after));
+                        (Style::Markdown { beside_marks, line_end, in_emoji }, false)
+                    }
                 };
                 *style = found;
                 *guard = if apart { Guard::Apart } else { passed.guard() };
             }
             Some(Part::Literal(literal)) => {
                 let end = start + literal.len();
-                let is_escaped = literal.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
-                // A backslash of the hook directly before a value would escape the first backslash of the value, and
-                // its markdown would count. Two backslashes show as one.
-                if is_escaped && is_before_value && !codes.iter().any(|code| (code.start..code.end).contains(&end)) {
-                    *literal = format!("{literal}\\").into();
+                // Two backslashes show as one.
+                if is_before_value && !codes.iter().any(|code| (code.start..code.end).contains(&end)) {
+                    super::double_backslash(literal);
                 }
             }
             None => {}
@@ -198,8 +203,8 @@ impl Passed<'_> {
         }
     }
 
-    /// The guard of a value outside or inside code: against a mention that the hook's text begins, and for code marks
-    /// directly beside the value. Letter case does not count.
+    /// The guard of a value outside or inside code: against a mention that the hook's text begins, and for marks directly
+    /// beside the value. Letter case does not count.
     fn guard(&self) -> Guard {
         let (before, after) = self.text.split_at_checked(self.at).unwrap_or_default();
         let mark = before.get(..self.digits).unwrap_or_default();
@@ -208,8 +213,11 @@ impl Passed<'_> {
         }
         let (before_word, word) = before.split_at_checked(self.letters).unwrap_or_default();
         let begins = |whole: &str| whole.starts_with(&word.to_ascii_lowercase());
-        let is_beside_mark =
-            before.trim_end_matches(VALUE).ends_with('`') || after.trim_start_matches(VALUE).starts_with('`');
+        let last = before.trim_end_matches(VALUE).chars().next_back();
+        let next = after.trim_start_matches(VALUE).chars().next();
+        // `||` around nothing is `||||`, and the next `||` would end a spoiler instead of beginning one.
+        let is_between = last == next && last.is_some_and(|sign| "*_~|".contains(sign)) && self.link.is_none();
+        let is_beside_mark = is_between || last == Some('`') || next == Some('`');
         if before_word.ends_with('@') && (begins("everyone") || begins("here")) {
             Guard::Apart
         } else if is_beside_mark {
@@ -223,6 +231,31 @@ impl Passed<'_> {
 /// Whether a character may stand in the id of a mention.
 fn is_id(character: char) -> bool {
     character.is_ascii_digit() || character == VALUE
+}
+
+/// The line up to the end of this text, without the spaces before it.
+fn last_line(before: &str) -> &str {
+    before.rsplit('\n').next().unwrap_or_default().trim_start()
+}
+
+/// The text for a line end of a value behind this text: a further line of a quote begins as the first does, and a heading
+/// or list entry has one line.
+fn line_end(before: &str) -> &'static str {
+    let sign = last_line(before).split_once(' ').map_or("", |(sign, _)| sign);
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    match sign {
+        ">" => "\n> ",
+        "#" | "##" | "###" | "-#" | "-" | "*" => " ",
+        sign if sign.strip_suffix('.').is_some_and(is_number) => " ",
+        _ => "\n",
+    }
+}
+
+/// Whether a value between these texts is in the name of a custom emoji: `<:name:id>` or `<a:name:id>`.
+fn is_in_emoji(before: &str, after: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == VALUE;
+    let mark = before.trim_end_matches(is_name);
+    (mark.ends_with("<:") || mark.ends_with("<a:")) && after.trim_start_matches(is_name).starts_with(':')
 }
 
 /// Counts the brackets of a link. True if this one closes a bracket that was open before the link, which ends it: the `)`
@@ -246,7 +279,7 @@ fn closes(depths: &mut [usize; 2], character: char) -> bool {
 /// The style of a value between code marks. The flag is true if the value needs [`Guard::Apart`].
 fn inside(code: Code, enclosed: bool, text: &str, start: usize) -> (Style, bool) {
     let before = text.get(code.start..start).unwrap_or_default();
-    let line = text.get(..code.open).and_then(|before| before.rsplit('\n').next()).unwrap_or_default().trim_start();
+    let line = last_line(text.get(..code.open).unwrap_or_default());
     // A quote ends with its line, and so does the code inside it: a line end in the value would end both.
     let is_quoted = line.starts_with('>') && !line.starts_with(">>>");
     let is_first_line = code.is_block && !before.contains('\n');
@@ -372,11 +405,13 @@ mod tests {
         let word = before.rsplit(|c: char| !c.is_ascii_alphabetic()).next().unwrap();
         let is_at = before.strip_suffix(word).unwrap().ends_with('@');
         let lower = word.to_lowercase();
+        let (last, next) = (before.trim_end_matches(VALUE), after.trim_start_matches(VALUE));
+        let is_between = |sign: char| last.ends_with(sign) && next.starts_with(sign);
         if mark.ends_with("<@") || mark.ends_with("<@!") || mark.ends_with("<@&") {
             Guard::Digits
         } else if is_at && ["everyone", "here"].iter().any(|name| name.starts_with(&lower)) {
             Guard::Apart
-        } else if before.trim_end_matches(VALUE).ends_with('`') || after.trim_start_matches(VALUE).starts_with('`') {
+        } else if last.ends_with('`') || next.starts_with('`') || !is_link(before) && "*_~|".chars().any(is_between) {
             Guard::Present
         } else {
             Guard::None
@@ -390,7 +425,7 @@ mod tests {
             text in proptest::collection::vec(
                 prop::sample::select(vec![
                     "https://", "steam://", "http:", "//", "(", ")", "[", "]", " ", "<", ">", "`", "<@", "<@!", "<@&", "1", "@", "eve",
-                    "ryone", "HE", "re", "x", "\u{fffc}", "é",
+                    "ryone", "HE", "re", "x", "\u{fffc}", "é", "*", "||", "_", "~~",
                 ]),
                 0..20,
             ),

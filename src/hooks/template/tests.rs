@@ -279,6 +279,10 @@ proptest! {
         let mut out = Vec::new();
         Template::parse("x {v}", Context::Header).unwrap().render(&fields(&tape), &mut out).unwrap();
         prop_assert!(out.iter().all(|byte| matches!(byte, b' '..=b'~')), "{:?}", out);
+        // In a quoted string of the hook, no quote of a value counts.
+        let quoted = Template::parse("n=\"\\{v}{v}\"; x", Context::Header).unwrap().render_text(&fields(&tape)).unwrap();
+        prop_assert_eq!(bare(&quoted).matches('"').count(), 2, "{}", quoted);
+        prop_assert!(bare(&quoted).ends_with("\"; x"), "{}", quoted);
     }
 }
 
