@@ -117,6 +117,9 @@ const VALUE: char = '\u{fffc}';
 /// The style of a value that nothing around it changes.
 pub(super) const STYLE: Style = Style::Markdown { beside_marks: false, line_end: "\n", in_emoji: false };
 
+/// Longest name of a custom emoji, in characters: <https://discord.com/developers/docs/resources/emoji>.
+const EMOJI_NAME_MAX: usize = 32;
+
 /// Gives each placeholder the style and the guard that the text around it requires.
 pub(super) fn settle(parts: &mut [Part]) {
     let mut text = String::new();
@@ -144,8 +147,8 @@ pub(super) fn settle(parts: &mut [Part]) {
                     None if passed.link.is_some() => (Style::Link, false),
                     None => {
                         let (before, after) = text.split_at_checked(start).unwrap_or_default();
-                        let (line_end, in_emoji) = (line_end(before), is_in_emoji(before, after));
-                        (Style::Markdown { beside_marks, line_end, in_emoji }, false)
+                        let in_emoji = is_in_emoji(before, after);
+                        (Style::Markdown { beside_marks, line_end: passed.line_end, in_emoji }, false)
                     }
                 };
                 *style = found;
@@ -172,11 +175,13 @@ struct Passed<'a> {
     /// Where the digits and values directly before `at` begin, and where the letters do.
     digits: usize,
     letters: usize,
+    /// See [`Style::Markdown`].
+    line_end: &'static str,
 }
 
 impl Passed<'_> {
     fn new(text: &str) -> Passed<'_> {
-        Passed { text, at: 0, link: None, digits: 0, letters: 0 }
+        Passed { text, at: 0, link: None, digits: 0, letters: 0, line_end: line_end(text) }
     }
 
     fn go_on_to(&mut self, to: usize) {
@@ -188,6 +193,9 @@ impl Passed<'_> {
             }
             if !character.is_ascii_alphabetic() {
                 self.letters = next;
+            }
+            if character == '\n' {
+                self.line_end = line_end(self.text.get(next..).unwrap_or_default());
             }
             // Discord makes a link of a word that begins like this.
             let begins = |scheme: &str| self.text.get(start..).is_some_and(|rest| rest.starts_with(scheme));
@@ -233,15 +241,11 @@ fn is_id(character: char) -> bool {
     character.is_ascii_digit() || character == VALUE
 }
 
-/// The line up to the end of this text, without the spaces before it.
-fn last_line(before: &str) -> &str {
-    before.rsplit('\n').next().unwrap_or_default().trim_start()
-}
-
-/// The text for a line end of a value behind this text: a further line of a quote begins as the first does, and a heading
-/// or list entry has one line.
-fn line_end(before: &str) -> &'static str {
-    let sign = last_line(before).split_once(' ').map_or("", |(sign, _)| sign);
+/// The text for a line end of a value in the first line of this text: a further line of a quote begins as the first does,
+/// and a heading or list entry has one line.
+fn line_end(text: &str) -> &'static str {
+    let line = text.split('\n').next().unwrap_or_default();
+    let sign = line.trim_start().split_once(' ').map_or("", |(sign, _)| sign);
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     match sign {
         ">" => "\n> ",
@@ -253,9 +257,11 @@ fn line_end(before: &str) -> &'static str {
 
 /// Whether a value between these texts is in the name of a custom emoji: `<:name:id>` or `<a:name:id>`.
 fn is_in_emoji(before: &str, after: &str) -> bool {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == VALUE;
-    let mark = before.trim_end_matches(is_name);
-    (mark.ends_with("<:") || mark.ends_with("<a:")) && after.trim_start_matches(is_name).starts_with(':')
+    let is_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_' || *c == VALUE;
+    let length: usize = before.chars().rev().take(EMOJI_NAME_MAX).take_while(is_name).map(char::len_utf8).sum();
+    let mark = before.get(..before.len() - length).unwrap_or_default();
+    let next = after.chars().take(EMOJI_NAME_MAX).find(|c| !is_name(c));
+    (mark.ends_with("<:") || mark.ends_with("<a:")) && next == Some(':')
 }
 
 /// Counts the brackets of a link. True if this one closes a bracket that was open before the link, which ends it: the `)`
@@ -279,7 +285,7 @@ fn closes(depths: &mut [usize; 2], character: char) -> bool {
 /// The style of a value between code marks. The flag is true if the value needs [`Guard::Apart`].
 fn inside(code: Code, enclosed: bool, text: &str, start: usize) -> (Style, bool) {
     let before = text.get(code.start..start).unwrap_or_default();
-    let line = last_line(text.get(..code.open).unwrap_or_default());
+    let line = text.get(..code.open).and_then(|before| before.rsplit('\n').next()).unwrap_or_default().trim_start();
     // A quote ends with its line, and so does the code inside it: a line end in the value would end both.
     let is_quoted = line.starts_with('>') && !line.starts_with(">>>");
     let is_first_line = code.is_block && !before.contains('\n');
