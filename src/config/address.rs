@@ -353,7 +353,8 @@ fn has_login_behind(text: &str, has_sentinels: bool) -> bool {
     let (place, path) = before.split_once('/').unwrap_or((before, ""));
     let names_login = |parameter: &str| {
         let name = parameter.split_once('=').map_or(String::new(), |(name, _)| name.trim().to_ascii_lowercase());
-        ["auth", "login", "pass", "passwd", "password", "user", "username"].iter().any(|word| name.ends_with(word))
+        let words = ["auth", "login", "pass", "passwd", "password", "pwd", "secret", "token", "user", "username"];
+        words.iter().any(|word| name.ends_with(word))
     };
     read_place(place, 0).is_ok()
         && (has_sentinels || read_database(path.trim_end_matches('/'), "").is_ok())

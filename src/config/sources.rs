@@ -131,6 +131,8 @@ impl Sources {
 /// Whether Docker or Kubernetes made this variable for a neighbour container whose name begins with `realtime`, such as
 /// `REALTIME_PORT=tcp://10.0.0.9:80`:
 /// <https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables>.
+/// A link of Docker also makes `REALTIME_NAME=/game/realtime` and `REALTIME_ENV_PATH=...`:
+/// <https://docs.docker.com/engine/network/links/>.
 fn is_made_by_containers(name: &str, text: Option<&str>) -> bool {
     let is_address = text.is_some_and(|text| text.starts_with("tcp://") || text.starts_with("udp://"));
     let of_port = |(_, rest): (&str, &str)| rest.ends_with("_TCP") || rest.contains("_TCP_") || rest.contains("_UDP");
@@ -139,6 +141,8 @@ fn is_made_by_containers(name: &str, text: Option<&str>) -> bool {
         || name.contains("_SERVICE_PORT_")
         || name.split_once("_PORT_").is_some_and(of_port)
         || name.ends_with("_PORT") && is_address
+        || name.contains("_ENV_")
+        || name.ends_with("_NAME") && text.is_some_and(|text| text.starts_with('/')) && row_of(name).is_none()
 }
 
 /// The text without blanks and without a pair of quotes around it.

@@ -10,9 +10,9 @@
 //! needs no JSON parser; `data` is the payload. Bytes that are no UTF-8 become U+FFFD, so that every JSON parser
 //! accepts the line.
 //!
-//! A line that somebody edited into anything else is reported as damage and skipped. Two changes that editors on
-//! Windows make by themselves are accepted: a byte order mark before the first line, and a carriage return at the end
-//! of a line.
+//! A line that somebody edited into anything else is reported as damage and skipped. Three changes that editors make by
+//! themselves are accepted: a byte order mark before the first line, a carriage return at the end of a line, and a last
+//! line without a line feed.
 
 use std::borrow::Cow;
 
@@ -118,14 +118,14 @@ pub(super) struct Decoded {
     pub(super) info: PartInfo,
     /// Seq that follows the last record.
     pub(super) next_seq: u64,
-    /// Bytes from the start to the last line feed.
+    /// Bytes from the start to the last line feed, or to the end of a record that has none.
     pub(super) whole_bytes: usize,
     /// Bytes of the lines that are no records.
     pub(super) bad_bytes: u64,
 }
 
 /// Reads lines and appends the records that the filter lets through to `out`. Bytes behind the last line feed are
-/// torn.
+/// torn, unless they are a record: it ends with its last bracket, so no half record can be taken for one.
 pub(super) fn decode(bytes: &[u8], filter: &RecordFilter<'_>, out: &mut Records) -> Decoded {
     let mut decoded = Decoded::default();
     let mut scratch = Vec::new();
@@ -138,6 +138,10 @@ pub(super) fn decode(bytes: &[u8], filter: &RecordFilter<'_>, out: &mut Records)
             Some(line) => decoded.take(&line, filter, out),
             None => decoded.bad_bytes += len as u64 + 1,
         }
+    }
+    if let Some(line) = parse(rest, &mut scratch) {
+        decoded.whole_bytes += rest.len();
+        decoded.take(&line, filter, out);
     }
     decoded
 }
@@ -166,7 +170,7 @@ impl Decoded {
 
 /// The id of JSON lines in their index: the checksum of the first line. `None`: the first line does not end.
 pub(super) fn segment_id(bytes: &[u8]) -> Option<u64> {
-    let len = memchr::memchr(b'\n', bytes)?;
+    let len = memchr::memchr(b'\n', bytes).or_else(|| parse(bytes, &mut Vec::new()).map(|_| bytes.len()))?;
     bytes.get(..len).map(|line| u64::from(crc32fast::hash(line)))
 }
 

@@ -481,7 +481,11 @@ impl Writer {
             }
             result?;
         }
-        if everything && let Some(mut current) = self.current.take() {
+        // The line end that a part may lack waits for a record: only then is the file looked at for changes of others.
+        if everything
+            && self.has_unsynced()
+            && let Some(mut current) = self.current.take()
+        {
             let (sealed, info) = (self.encoder.seal(), self.encoder.info());
             let result = self.write_part(&mut current.at, info.first_seq, &sealed, now);
             let next_seq = info.first_seq + info.records;

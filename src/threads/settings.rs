@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -21,8 +21,19 @@ const SETTINGS_BYTES_MAX: usize = 64 * 1024;
 
 /// The operator's file, in `garrysmod/cfg`.
 const FILE_NAME: &str = "realtime.json";
-/// Names that the file gets by mistake. Windows Explorer hides file extensions, and Notepad adds `.txt`.
-const WRONG_NAMES: [&str; 4] = ["realtime.json.txt", "realtime.txt", "Realtime.json", "realtime.cfg"];
+/// Names that the file gets by mistake, in any letter case. Windows Explorer hides file extensions, and Notepad adds
+/// `.txt`.
+const WRONG_NAMES: [&str; 7] = [
+    FILE_NAME,
+    "realtime.json.txt",
+    "realtime.txt",
+    "realtime.cfg",
+    "realtime.jsonc",
+    "realtime.json5",
+    "realtime.json.json",
+];
+/// Files of the folder that are looked at for a wrong name. A server has some dozens there.
+const FILES_MAX: usize = 1000;
 
 /// Reads the operator's file in `folder` (`garrysmod/cfg`), and takes the variables `REALTIME_*` and those of proxies
 /// from `environment`.
@@ -36,8 +47,8 @@ pub fn read_operator(folder: &Path, environment: impl Iterator<Item = (OsString,
     let file = match sharing::patiently(|| read_at_most(&path, SETTINGS_BYTES_MAX)) {
         Ok(bytes) => Some((name, Ok(decode(&bytes)))),
         Err(err) if err.kind() == ErrorKind::NotFound && fs::symlink_metadata(&path).is_err() => {
-            let wrong = WRONG_NAMES.iter().find(|wrong| folder.join(wrong).is_file());
-            hints.extend(wrong.map(|wrong| format!("{} is not read: name it {FILE_NAME}", shown(&folder.join(wrong)))));
+            let wrong = wrong_file(folder);
+            hints.extend(wrong.map(|wrong| format!("{} is not read: name it {FILE_NAME}", shown(&wrong))));
             None
         }
         Err(err) => Some((name, Err(format!("cannot read it: {}{err}", sharing::words(&err))))),
@@ -52,6 +63,16 @@ pub fn read_operator(folder: &Path, environment: impl Iterator<Item = (OsString,
         }
     }
     Operator { file, variables, proxies, hints }
+}
+
+/// The file in `folder` that has a wrong name.
+fn wrong_file(folder: &Path) -> Option<PathBuf> {
+    let paths = fs::read_dir(folder).ok()?.take(FILES_MAX).filter_map(|entry| Some(entry.ok()?.path()));
+    let is_wrong = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        WRONG_NAMES.iter().any(|wrong| name.eq_ignore_ascii_case(wrong)) && path.is_file()
+    };
+    paths.filter(is_wrong).min()
 }
 
 /// The settings in force.
@@ -98,8 +119,6 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::config::Sources;
     use crate::io::plain_file::held;
@@ -189,10 +208,14 @@ mod tests {
     /// A file with a wrong name is not read, and its owner gets a hint. Beside the right file it gets none: it is a copy.
     #[test]
     fn a_file_with_a_wrong_name_gets_a_hint() {
+        let names = ["Realtime.json", "REALTIME.JSON", "realtime.JSON", "RealTime.Json.TXT", "Realtime.cfg"];
+        let names = WRONG_NAMES.into_iter().filter(|name| *name != FILE_NAME).chain(names);
         // Windows takes `Realtime.json` for the right name.
-        for wrong in WRONG_NAMES.into_iter().filter(|wrong| cfg!(unix) || !wrong.eq_ignore_ascii_case(FILE_NAME)) {
+        for wrong in names.filter(|wrong| cfg!(unix) || !wrong.eq_ignore_ascii_case(FILE_NAME)) {
             let folder = Folder::new(&format!("wrong-{wrong}"));
             fs::write(folder.0.join(wrong), "{\"server\":\"a\"}").unwrap();
+            fs::write(folder.0.join("realtime.json.bak"), "{}").unwrap();
+            fs::create_dir(folder.0.join("a")).unwrap();
             let config = folder.read();
             let expected = format!("{} is not read: name it realtime.json", shown(&folder.0.join(wrong)));
             assert_eq!((config.complaints, config.server.as_str()), (vec![expected], "box-27015"));

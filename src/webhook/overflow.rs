@@ -114,8 +114,6 @@ struct PostFile {
     unmarked: Vec<PostId>,
     /// It takes no further posts.
     is_closed: bool,
-    /// Its last line may be a part of one.
-    is_torn: bool,
 }
 
 impl PostFile {
@@ -195,7 +193,7 @@ impl Overflow {
         if let Some(file) = queue.files.back_mut().filter(|file| !file.is_closed)
             && !is_untouched(&self.directory, own, &mut self.tail, file)
         {
-            (file.is_closed, file.is_torn) = (true, true);
+            file.is_closed = true;
         }
         let is_open = |file: &PostFile| !file.is_closed && file.bytes < self.bounds.file_bytes;
         if !queue.files.back().is_some_and(is_open) {
@@ -214,7 +212,7 @@ impl Overflow {
                 file.unread += 1;
             }
             Err(_) => {
-                (file.is_closed, file.is_torn) = (true, true);
+                file.is_closed = true;
                 self.forget_settled(at);
             }
         }
@@ -294,16 +292,13 @@ impl Overflow {
         (0..self.queues.len()).rev().for_each(|at| self.forget_settled(at));
         let Some((own, _)) = &self.own else { return Ok(()) };
         for file in self.queues.iter_mut().flat_map(|queue| &mut queue.files).filter(|file| !file.unmarked.is_empty()) {
-            // Another program may have left a part of a line, or this one.
-            let start = if std::mem::replace(&mut file.is_torn, true) { "\n" } else { "" };
-            let line = format!("{start}{}", marks(&file.unmarked));
-            match write(&self.directory, *own, &mut self.tail, file.number, line.as_bytes()) {
+            let path = path(&self.directory, *own, file.number);
+            self.tail.take_if(|(number, tail)| *number == file.number && !plain_file::is_at(tail, &path));
+            match mark(&self.directory, *own, &mut self.tail, file) {
                 // Another program removed it, so no post can be sent again.
                 Err(err) if err.kind() == ErrorKind::NotFound => {}
-                written => written?,
+                marked => file.bytes += marked?,
             }
-            file.bytes += line.len() as u64;
-            file.is_torn = false;
             file.unmarked.clear();
         }
         self.is_mark_due = false;
@@ -389,7 +384,7 @@ fn new_file(directory: &Path, own: u64, next: &mut u64) -> io::Result<(u64, File
     for _ in 0..NAMES_TRIED {
         let (number, path) = (*next, path(directory, own, *next));
         let mut options = OpenOptions::new();
-        let options = own_file::private(options.append(true));
+        let options = own_file::private(options.read(true).append(true));
         made = sharing::patiently(|| plain_file::create_new(options, &path)).map(|file| (number, file));
         match &made {
             Err(err) if err.kind() == ErrorKind::AlreadyExists => *next = next.saturating_add(1),
@@ -408,7 +403,17 @@ fn write(directory: &Path, own: u64, tail: &mut Option<(u64, File)>, number: u64
     open_tail(directory, own, tail, number)?.write_all(text)
 }
 
-/// Opens a file of this process for appending, unless it is the tail.
+/// Appends the marks of this file, which becomes the tail. Returns their bytes.
+fn mark(directory: &Path, own: u64, tail: &mut Option<(u64, File)>, file: &PostFile) -> io::Result<u64> {
+    let tail = open_tail(directory, own, tail, file.number)?;
+    // A kill, a failed write or an editor may have left a line without its end.
+    let start = if plain_file::is_mid_line(tail)? { "\n" } else { "" };
+    let line = format!("{start}{}", marks(&file.unmarked));
+    tail.write_all(line.as_bytes())?;
+    Ok(line.len() as u64)
+}
+
+/// Opens a file of this process for reading its end and appending, unless it is the tail.
 fn open_tail<'a>(
     directory: &Path,
     own: u64,
@@ -417,7 +422,7 @@ fn open_tail<'a>(
 ) -> io::Result<&'a mut File> {
     let file = match tail.take().filter(|(open, _)| *open == number) {
         Some((_, file)) => file,
-        None => plain_file::open(OpenOptions::new().append(true), &path(directory, own, number))?,
+        None => plain_file::open(OpenOptions::new().read(true).append(true), &path(directory, own, number))?,
     };
     Ok(&mut tail.insert((number, file)).1)
 }

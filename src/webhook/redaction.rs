@@ -6,7 +6,10 @@
 //! |---|---|
 //! | a secret as it was sent, or decoded | `***` in its place |
 //! | a word of the hook's own body that the event lacks | `***` in its place, unless it is the name of a member |
+//! | the same with symbols, as passwords have them | `***` in its place |
 //! | either of them in another form | the status, without any of the words |
+
+use serde_json::Value;
 
 use crate::base64;
 use crate::config::address::percent_decode;
@@ -31,6 +34,7 @@ pub(crate) fn redacted<'a>(
     let mut shown = without_secrets(reason, secrets);
     for (body, event) in bodies {
         let (body, event) = (String::from_utf8_lossy(body), String::from_utf8_lossy(event));
+        shown = shown.and_then(|shown| without_own_pieces(&shown, &body, &event));
         shown = shown.and_then(|shown| without_own_words(&shown, &body, &event));
     }
     shown.unwrap_or_else(|| {
@@ -50,7 +54,9 @@ fn decoded(secret: &str) -> Vec<String> {
         forms.extend(parts(&plain));
         forms.push(plain);
     }
-    let login = secret.strip_prefix("Basic ").and_then(|login| String::from_utf8(base64::decode(login)?).ok());
+    // The name of a scheme has no case (RFC 9110, 11.1).
+    let login = secret.trim().split_once([' ', '\t']).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
+    let login = login.and_then(|(_, login)| String::from_utf8(base64::decode(login.trim())?).ok());
     if let Some((user, word)) = login.as_ref().and_then(|login| login.split_once(':')) {
         forms.extend([user, word].map(str::to_owned));
     }
@@ -72,11 +78,15 @@ fn token_of_bot(text: &str) -> Option<&str> {
     text.strip_prefix("bot").filter(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
-/// Replaces these secrets in the text by `***`, and their decoded forms. At the cut of an excerpt it also replaces the
-/// beginning of a secret. `None`: the text holds a secret in another form.
+/// Replaces these secrets in the text by `***`, and their decoded forms. `None`: the text holds one in another form.
 fn without_secrets(text: &str, secrets: Vec<&str>) -> Option<String> {
     let forms: Vec<String> = secrets.iter().flat_map(|secret| decoded(secret)).collect();
-    let mut secrets: Vec<&str> = secrets.into_iter().chain(forms.iter().map(String::as_str)).collect();
+    without(text, secrets.into_iter().chain(forms.iter().map(String::as_str)).collect())
+}
+
+/// Replaces these secrets in the text by `***`. At the cut of an excerpt it also replaces the beginning of a secret.
+/// `None`: the text holds a secret in another form.
+fn without(text: &str, mut secrets: Vec<&str>) -> Option<String> {
     secrets.retain(|secret| !secret.is_empty());
     // Longest first, because one secret may be part of another.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -200,6 +210,50 @@ fn is_own(word: &str, body: &str, event: &str) -> bool {
     let is_plain = || word.len() < 16 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') && names();
     let found = word.trim_end_matches('.');
     found.len() > 3 && found != "HTTP" && body.contains(found) && !event.contains(found) && !is_plain()
+}
+
+/// The strings of a body in JSON, or the whole body.
+fn texts(body: &str) -> Vec<String> {
+    let Ok(json) = serde_json::from_str(body) else { return vec![body.to_owned()] };
+    let (mut texts, mut values) = (Vec::new(), vec![json]);
+    while let Some(value) = values.pop() {
+        match value {
+            Value::String(text) => texts.push(text),
+            Value::Array(list) => values.extend(list),
+            Value::Object(members) => values.extend(members.into_iter().map(|(_, value)| value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    texts
+}
+
+/// The pieces of a text that may be secrets: the texts between blanks, their parts between quotes, tags and the marks of
+/// a form, and the values of those parts.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let pieces = text.split_whitespace().flat_map(|piece| {
+        let parts = piece.split(['&', '+', '"', '\'', '<', '>']);
+        parts.flat_map(|part| [part, part.split_once('=').map_or("", |(_, value)| value)]).chain([piece])
+    });
+    pieces.map(|piece| piece.trim_matches([',', ';', ':', '{', '}', '[', ']']))
+}
+
+/// Replaces by `***` the pieces of the body that have symbols and a word that the event lacks: [`ends_word`] divides a
+/// password with symbols into words that may be too short to count. `None`: the text holds one in another form.
+fn without_own_pieces(text: &str, body: &str, event: &str) -> Option<String> {
+    let (shown, ends, event) = (plain(text), plain_ends(text), plain(event));
+    let has_symbols = |piece: &str| piece.len() >= PART_BYTES_MIN && piece.contains(ends_word);
+    let is_begun = |end: &String, form: &str| begun(end, form).is_some_and(|bytes| bytes >= PART_BYTES_MIN);
+    let is_known = |word: &str| event.split(ends_word).any(|known| known == word);
+    let mut own = Vec::new();
+    for piece in texts(body).iter().flat_map(|text| pieces(text)).filter(|piece| has_symbols(piece)) {
+        let form = plain(piece);
+        // The text is short, so that only few pieces are looked for in the event.
+        let is_shown = has_symbols(&form) && (shown.contains(&form) || ends.iter().any(|end| is_begun(end, &form)));
+        if is_shown && !form.split(ends_word).all(is_known) {
+            own.extend([piece.to_owned(), form]);
+        }
+    }
+    without(text, own.iter().map(String::as_str).collect())
 }
 
 /// Replaces by `***` the words of the text that are the hook's own. `None`: it holds one in another form.

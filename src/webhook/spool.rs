@@ -57,10 +57,10 @@ pub(crate) struct Spool {
     marks: Option<File>,
     /// Marks that are not in the file yet, as it could not be opened or written. Empty as a rule.
     unmarked: Vec<PostId>,
-    /// Writing marks failed, and may have left a part of a line.
-    is_torn: bool,
     /// A file could not be removed.
     is_removal_due: bool,
+    /// The last [`Spool::write`] failed: posts of adopted files, or new ones, are not in the own file.
+    is_write_due: bool,
 }
 
 /// The number of a spool with its lock. No other process uses that spool while this value lives.
@@ -108,7 +108,7 @@ impl Spool {
         for number in 1..=SPOOLS_MAX {
             search.look_at(directory, number, now);
         }
-        let Search { mut slots, held, contents, left, .. } = search;
+        let Search { mut slots, held, contents, left, in_own, .. } = search;
         if slots.is_empty() {
             let unusable: String = left.iter().map(|found| format!(", {found}")).collect();
             return Err(io::Error::other(format!("no spool of {SPOOLS_MAX} is free{unusable}")));
@@ -121,11 +121,12 @@ impl Spool {
             settled: Vec::new(),
             held,
             known,
-            written: HashSet::new(),
+            // The file of a dead process that is the own one now. Until it is replaced, marks go into it.
+            written: in_own,
             marks: None,
             unmarked: Vec::new(),
-            is_torn: false,
             is_removal_due: false,
+            is_write_due: false,
         };
         Ok(Opened { spool, found: Found { posts, unreadable, left } })
     }
@@ -135,9 +136,14 @@ impl Spool {
         &self.known
     }
 
-    /// True if [`Spool::retry`] has something to do: another program held a file.
+    /// True if [`Spool::retry`] has something to do, as another program held a file, or if [`Spool::write`] failed.
     pub(crate) fn wants_retry(&self) -> bool {
-        !self.held.is_empty() || !self.unmarked.is_empty() || self.is_removal_due
+        !self.held.is_empty() || !self.unmarked.is_empty() || self.is_removal_due || self.is_write_due
+    }
+
+    /// True if the last [`Spool::write`] failed: it is to be called again.
+    pub(crate) fn wants_write(&self) -> bool {
+        self.is_write_due
     }
 
     /// Tries again to adopt, mark and remove. Found posts are to be written with [`Spool::write`].
@@ -175,7 +181,7 @@ impl Spool {
     /// removes the own file too. A kill at any moment leaves either the old or the new content. If another program holds
     /// the own file, the lines go into a spool of another number, and the file is removed later.
     pub(crate) fn write(&mut self, lines: Lines) -> io::Result<()> {
-        (self.marks, self.is_torn) = (None, false);
+        (self.marks, self.is_write_due) = (None, true);
         if !lines.posts.is_empty() {
             // Another program may have removed the folder.
             plain_file::make_folder(&self.directory)?;
@@ -188,6 +194,7 @@ impl Spool {
         }
         self.written = lines.posts;
         self.unmarked.clear();
+        self.is_write_due = false;
         self.settled.append(&mut self.adopted);
         match self.remove_settled_files() {
             // The posts are safe, and the files are removed later.
@@ -230,9 +237,10 @@ impl Spool {
 
     /// Appends the marks that are not in the own file yet.
     fn write_marks(&mut self) -> io::Result<()> {
-        let file = match self.marks.take() {
+        let path = self.path("jsonl");
+        let file = match self.marks.take().filter(|file| plain_file::is_at(file, &path)) {
             Some(file) => file,
-            None => match plain_file::open(OpenOptions::new().append(true), &self.path("jsonl")) {
+            None => match plain_file::open(OpenOptions::new().read(true).append(true), &path) {
                 // Another program removed it, so no post can be sent again.
                 Err(err) if err.kind() == ErrorKind::NotFound => {
                     self.unmarked.clear();
@@ -241,9 +249,9 @@ impl Spool {
                 opened => opened?,
             },
         };
-        let start = if std::mem::replace(&mut self.is_torn, true) { "\n" } else { "" };
+        // A kill, a failed mark or an editor may have left a line without its end.
+        let start = if plain_file::is_mid_line(&file)? { "\n" } else { "" };
         (&file).write_all(format!("{start}{}", marks(&self.unmarked)).as_bytes())?;
-        self.is_torn = false;
         self.unmarked.clear();
         self.marks = Some(file);
         Ok(())
@@ -300,6 +308,8 @@ struct Search {
     /// The process has a spool, or `slots` begins with it.
     has_own: bool,
     slots: Vec<Slot>,
+    /// The posts in the file of the first slot.
+    in_own: HashSet<PostId>,
     /// Bytes of the files.
     bytes: usize,
     contents: SpoolContents,
@@ -326,8 +336,10 @@ impl Search {
             Ok(text) => {
                 self.bytes += text.len();
                 if self.contents.add(&text, now) {
+                    if !std::mem::replace(&mut self.has_own, true) {
+                        self.in_own = self.contents.known.clone();
+                    }
                     self.slots.push(slot);
-                    self.has_own = true;
                 } else {
                     self.left.push(format!("`{}` is not a spool", shown(&path)));
                 }

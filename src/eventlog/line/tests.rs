@@ -41,6 +41,15 @@ fn any_record_comes_back() {
         assert_eq!((decoded.bad_bytes, decoded.whole_bytes, decoded.next_seq), (0, line.len(), seq.saturating_add(1)));
         let record = records.iter().next().unwrap();
         assert_eq!((record.time_ms, record.seq, record.channel), (time_ms, seq, channel.as_bytes()));
+        // Its line feed may be missing, and nothing before it.
+        let whole = line.trim_end_matches('\n').as_bytes();
+        assert_eq!(segment_id(whole), segment_id(line.as_bytes()));
+        for end in 0..=whole.len() {
+            let (mut records, is_whole) = (Records::default(), end == whole.len());
+            let decoded = decode(&whole[..end], &RecordFilter::ALL, &mut records);
+            assert_eq!((decoded.whole_bytes, records.len()), if is_whole { (end, 1) } else { (0, 0) });
+            assert_eq!(segment_id(&whole[..end]).is_some(), is_whole);
+        }
         let is_json = !raw && serde_json::from_str::<serde_json::Value>(&payload).is_ok();
         assert_eq!(record.raw, !is_json);
         if record.raw {

@@ -377,6 +377,10 @@ impl PartEncoder {
             (PartEncoder::Blocks(encoder), Some((header, decoded))) => encoder.resume(bytes, header, &decoded),
             (PartEncoder::Lines(lines), _) => {
                 bytes.truncate(whole);
+                // An editor may have saved the last line without its end: the next write begins with it.
+                if !bytes.ends_with(b"\n") {
+                    bytes.push(b'\n');
+                }
                 // Somebody may have removed or doubled lines, so the seqs of the part need not be contiguous. The
                 // part then counts as if they were, so that the next seqs are right.
                 let records = found.info.records.min(found.next_seq);

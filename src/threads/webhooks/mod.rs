@@ -164,13 +164,13 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Whether a file waits until another program lets it go: dead letters, or the spool.
+    /// Whether a file is to be tried again: dead letters, the spool, or posts on the disk.
     fn has_held_files(&self) -> bool {
         let spool_waits = matches!(&*lock(&self.webhooks.spool), SpoolState::Open(spool) if spool.wants_retry());
         spool_waits || self.has_held_disk() || self.dead_letters.as_ref().is_some_and(|file| file.due().is_some())
     }
 
-    /// Tries the files again that another program held, once a second.
+    /// Tries the files again that another program held, and a spool that could not be written, once a second.
     fn tend_files(&mut self) {
         let instant = Instant::now();
         if instant < self.tend_at || !self.has_held_files() {
@@ -182,15 +182,14 @@ impl<'a> Worker<'a> {
             self.note_dead_letters(written);
         }
         self.tend_disk();
-        let retried = match &mut *lock(&self.webhooks.spool) {
-            SpoolState::Open(spool) if spool.wants_retry() => spool.retry(now()),
+        let (is_due, (found, result)) = match &mut *lock(&self.webhooks.spool) {
+            SpoolState::Open(spool) if spool.wants_retry() => (spool.wants_write(), spool.retry(now())),
             _ => return,
         };
-        let (found, result) = retried;
         self.note_spool(result);
         let is_news = !found.posts.is_empty();
         self.take_over(found);
-        if is_news {
+        if is_news || is_due {
             self.write_spool();
         }
     }
@@ -490,13 +489,15 @@ impl<'a> Worker<'a> {
         let SpoolState::Open(spool) = &mut *lock(&self.webhooks.spool) else { return false };
         let lines = Spool::lines(lock(&self.webhooks.schedule).posts().into_iter(), now());
         let left_out = lines.left_out;
+        if let Err(err) = spool.write(lines) {
+            if let Some(more) = self.failures.pass(cause(&[b"spool write"]), Instant::now()) {
+                let (path, words) = (shown(directory), sharing::words(&err));
+                log::error!("cannot write the waiting posts to the spool in `{path}`: {words}{err}{more}");
+            }
+            return false;
+        }
         if left_out > 0 {
             log::error!("{left_out} posts found no room in the spool; a restart now would lose them");
-        }
-        if let Err(err) = spool.write(lines) {
-            let words = sharing::words(&err);
-            log::error!("cannot write the waiting posts to the spool in `{}`: {words}{err}", shown(directory));
-            return false;
         }
         left_out == 0
     }

@@ -111,13 +111,7 @@ impl Overflow {
             return self.leave(file, &old_path, &err, adoption);
         }
         self.next = self.next.max(new.saturating_add(1));
-        let mut file = PostFile {
-            number: new,
-            bytes: text.len() as u64,
-            is_closed: true,
-            is_torn: !text.ends_with(b"\n"),
-            ..PostFile::default()
-        };
+        let mut file = PostFile { number: new, bytes: text.len() as u64, is_closed: true, ..PostFile::default() };
         for id in posts.into_iter().filter(|id| !done.contains(id)) {
             if adoption.known.contains(&id) {
                 file.unmarked.push(id);

@@ -160,6 +160,30 @@ fn a_file_can_be_read_after_a_kill_at_any_byte() {
     }
 }
 
+/// An editor saves a file without its last line end, or puts another file in its place.
+#[test]
+fn marks_stand_on_their_own_lines_in_the_file_at_the_path() {
+    for (is_new, is_marked) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (directory, now) = (Directory::new("over-edited"), clock());
+        let mut overflow = Overflow::new(&directory.0, Bounds::default());
+        (1..=3).for_each(|number| overflow.append(&post_of(number, "a", 10, now), now).unwrap());
+        assert_eq!(drain(&mut overflow, "a", now), (vec![1, 2, 3], 0));
+        if is_marked {
+            overflow.settled(&ids(&[1])).unwrap();
+        }
+        let text = directory.text("overflow.1.1.jsonl");
+        let name = if is_new { "overflow.1.1.jsonl~" } else { "overflow.1.1.jsonl" };
+        fs::write(directory.path(name), text.trim_end()).unwrap();
+        fs::rename(directory.path(name), directory.path("overflow.1.1.jsonl")).unwrap();
+        overflow.settled(&ids(&[1, 2])).unwrap();
+        let own = directory.text("overflow.1.1.jsonl");
+        assert!(own.starts_with(&text) && own.ends_with("]}\n"), "{own}");
+        drop(overflow);
+        let (mut next, adopted) = heir(&directory, now);
+        assert_eq!((drain(&mut next, "a", now), adopted.unreadable), ((vec![3], 0), 0), "{is_new} {is_marked}");
+    }
+}
+
 /// The spool holds posts of the process that ended, also some that came from the disk.
 #[test]
 fn posts_of_the_spool_are_not_taken_twice() {

@@ -70,6 +70,14 @@ fn an_own_word_in_another_form_hides_the_words() {
     for (text, body, event) in rows {
         assert_eq!(redacted(&format!("HTTP 403: {text}"), vec![], [(body, event)]), HIDDEN, "{text}");
     }
+    for (text, body) in [
+        (r"no xK9!m\/2@vL7#", r#"{"pass":"xK9!m/2@vL7#"}"#),
+        ("no xK9%21mQ2%40vL7%23", r#"{"pass":"xK9!mQ2@vL7#"}"#),
+        ("no xK9&excl;mQ2&#64;vL7#", "pass=xK9%21mQ2%40vL7%23"),
+        ("no xK9%21mQ…", r#"{"pass":"xK9!mQ2@vL7#"}"#),
+    ] {
+        assert_eq!(redacted(&format!("HTTP 403: {text}"), vec![], [(body.as_bytes(), &b"{}"[..])]), HIDDEN, "{text}");
+    }
     // Values of the event are no secrets in any form, nor are names of members.
     for (text, body, event) in [
         (r"HTTP 400: no Tom\/Ann", &b"name=Tom%2FAnn"[..], &br#"{"name":"Tom\u002fAnn"}"#[..]),
@@ -94,6 +102,26 @@ fn words_of_the_hooks_own_text_are_redacted() {
     }
     let form = [(&b"user=x&pass=letmein"[..], &b"{}"[..])];
     assert_eq!(redacted("no user, no letmein", vec![], form), "no user, no ***");
+    // Passwords with symbols, beside values of the event with symbols around them.
+    let event = &br#"{"name":"Bob","with":"Ann-Lee (x)"}"#[..];
+    for (text, body, expected) in [
+        ("wrong pass xK9!mQ2@vL7#", r#"{"pass":"xK9!mQ2@vL7#","name":"Bob"}"#, "wrong pass ***"),
+        ("wrong pass xK9!mQ2@vL7#, Bob!", r#"{"pass":"xK9!mQ2@vL7#","name":"Bob"}"#, "wrong pass ***, Bob!"),
+        ("pass=xK9!mQ2@vL7#&x", r#"[{"a":{"pass":"xK9!mQ2@vL7#"}}]"#, "pass=***&x"),
+        ("no Tr0ub4dor&3", r#"{"pass":"Tr0ub4dor&3"}"#, "no ***"),
+        ("no Tr0ub4dor&3", "user=x&pass=Tr0ub4dor%263", "no ***"),
+        ("no a,b:c=d&e+f", r#"{"pass":"a,b:c=d&e+f"}"#, "no ***"),
+        (r#"no x"y'z<w>"#, r#"{"pass":"x\"y'z<w>"}"#, "no ***"),
+        ("no xK9!mQ2#", r#"{"text":"Bob has the pass:\nxK9!mQ2#"}"#, "no ***"),
+        ("no xK9!mQ2#", r#"{"json":"{\"pass\":\"xK9!mQ2#\"}"}"#, "no ***"),
+        ("no xK9!mQ2#", "<pass>xK9!mQ2#</pass>", "no ***"),
+        ("no xK9!mQ2#", "key: xK9!mQ2#\n", "no ***"),
+        ("no xK9!m…", r#"{"pass":"xK9!mQ2@vL7#"}"#, "no ***…"),
+        ("no Bob:Ann-Lee, no **Bob**", r#"{"a":"Bob:Ann-Lee,","b":"**Bob** (x)"}"#, "no Bob:Ann-Lee, no **Bob**"),
+        ("no a!b", r#"{"a":"a!b"}"#, "no a!b"),
+    ] {
+        assert_eq!(redacted(text, vec![], [(body.as_bytes(), event)]), expected, "{body}");
+    }
 }
 
 #[test]
@@ -118,7 +146,10 @@ fn secrets_and_their_cut_beginnings_are_redacted() {
         ("a: b, c=d", vec!["a:b=c;d"], "a: b, c=d"),
         ("bob may not", vec!["Basic Ym9iOmh1bnRlcjI="], "*** may not"),
         ("bob:hunter2 or hunter2", vec!["Basic Ym9iOmh1bnRlcjI="], "*** or ***"),
-        ("at Ym9i: bob", vec!["Ym9iOmh1bnRlcjI=", "Basic !", "Basic YQ"], "at Ym9i: bob"),
+        ("hunter2 of bob", vec!["basic Ym9iOmh1bnRlcjI="], "*** of ***"),
+        ("hunter2 of bob", vec!["BASIC  Ym9iOmh1bnRlcjI= "], "*** of ***"),
+        ("hunter2 of bob", vec!["Basic\tYm9iOmh1bnRlcjI="], "*** of ***"),
+        ("at Ym9i: bob", vec!["Ym9iOmh1bnRlcjI=", "Basic !", "Basic YQ", "Basics Ym9iOmh1bnRlcjI="], "at Ym9i: bob"),
         // The beginning of a secret counts only at the cut of the excerpt.
         ("bad hunter…", vec!["hun", "hunter2"], "bad ***ter…"),
         ("bad hunter…", vec!["hunter2", "/hunter2"], "bad ***…"),

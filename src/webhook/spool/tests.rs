@@ -255,6 +255,57 @@ fn a_settled_post_is_marked_at_once() {
     opened.spool.settled(&[posts[1].id]).unwrap();
 }
 
+/// An editor saves the file without its last line end, or puts another file in its place.
+#[test]
+fn marks_stand_on_their_own_lines_in_the_file_at_the_path() {
+    for (is_new, is_marked) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (directory, now) = (Directory::new("edited"), clock());
+        let third = Post { id: PostId { boot: 1, number: 3 }, ..posts(now).remove(1) };
+        let posts: Vec<Post> = posts(now).into_iter().chain([third]).collect();
+        let mut opened = directory.open(now);
+        opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
+        if is_marked {
+            opened.spool.settled(&[posts[0].id]).unwrap();
+        }
+        let text = directory.text("spool.jsonl");
+        let name = if is_new { "spool.jsonl~" } else { "spool.jsonl" };
+        fs::write(directory.path(name), text.trim_end()).unwrap();
+        fs::rename(directory.path(name), directory.path("spool.jsonl")).unwrap();
+        opened.spool.settled(&[posts[0].id, posts[1].id]).unwrap();
+        let own = directory.text("spool.jsonl");
+        assert!(own.starts_with(&text) && own.ends_with("]}\n"), "{own}");
+        // The process is killed now.
+        drop(opened);
+        let found = directory.open(now).found;
+        assert_eq!((numbers(&found.posts), found.unreadable), (vec![3], 0), "{is_new} {is_marked}");
+    }
+}
+
+/// The disk is full when the next process starts: it marks the posts where they are, and the write is to be repeated.
+#[cfg(unix)]
+#[test]
+fn posts_of_a_dead_process_are_marked_although_a_write_failed() {
+    let (directory, now) = (Directory::new("full"), clock());
+    let posts = posts(now);
+    directory.leave(&posts, now);
+    let mut opened = directory.open(now);
+    // No file can be made in its place.
+    fs::create_dir(directory.path("spool.jsonl.new")).unwrap();
+    assert!(opened.spool.write(Spool::lines(posts.iter(), now)).is_err());
+    assert!(opened.spool.wants_write() && opened.spool.wants_retry());
+    opened.spool.settled(&[posts[0].id]).unwrap();
+    // The process is killed now.
+    drop(opened);
+    let mut opened = directory.open(now);
+    assert_eq!(numbers(&opened.found.posts), [2]);
+    assert!(opened.spool.write(Spool::lines(opened.found.posts.iter(), now)).is_err());
+    opened.spool.settled(&[posts[1].id]).unwrap();
+    fs::remove_dir(directory.path("spool.jsonl.new")).unwrap();
+    assert!(directory.names().is_empty(), "the last mark removes the file");
+    opened.spool.write(Spool::lines(posts.iter(), now)).unwrap();
+    assert!(!opened.spool.wants_write() && !opened.spool.wants_retry());
+}
+
 #[test]
 fn a_removed_spool_causes_no_error() {
     let (directory, now) = (Directory::new("removed"), clock());

@@ -854,6 +854,51 @@ fn lines_saved_by_an_editor_on_windows_are_read_and_continued() {
     }
 }
 
+/// The owner deletes the last lines in an editor that ends the file behind the last bracket.
+#[test]
+fn a_last_line_without_an_end_is_read_and_continued() {
+    for (count, end) in [(1, ""), (200, ""), (1, "\r")] {
+        let (folder, samples) = (Folder::new(), many(count + 5));
+        let mut writer = open(&folder, spec(Format::Json));
+        append(&mut writer, &samples[..count + 2]);
+        writer.finish(Instant::now()).unwrap();
+        drop(writer);
+        let text = fs::read_to_string(active(&folder)).unwrap();
+        let kept = text.lines().take(count).collect::<Vec<_>>().join("\n") + end;
+        fs::write(active(&folder), &kept).unwrap();
+        let (rows, damage) = scan(&folder, all()).unwrap();
+        assert_eq!((rows, damage.torn_bytes, damage.damaged), (expected(&samples[..count]), 0, 0));
+        // A server without events leaves the file alone.
+        let mut writer = open(&folder, spec(Format::Json));
+        writer.advance(Instant::now(), true).unwrap();
+        writer.finish(Instant::now()).unwrap();
+        drop(writer);
+        assert_eq!(fs::read_to_string(active(&folder)).unwrap(), kept);
+        let mut writer = open(&folder, spec(Format::Json));
+        append(&mut writer, &samples[count..]);
+        writer.finish(Instant::now()).unwrap();
+        assert!(read_all(&folder) == expected(&samples));
+        assert_eq!(segments(&folder).len(), 1, "in the same file");
+        let text = fs::read_to_string(active(&folder)).unwrap();
+        assert_eq!((text.lines().count(), text.ends_with("}\n")), (count + 5, true));
+    }
+    // The first records after the start begin another segment, and an editor changes an old one.
+    let (folder, samples) = (Folder::new(), many(1200));
+    let mut writer = open(&folder, spec(Format::Json));
+    append(&mut writer, &samples[..100]);
+    writer.finish(Instant::now()).unwrap();
+    drop(writer);
+    cut(&active(&folder), fs::metadata(active(&folder)).unwrap().len() - 1);
+    let mut writer = open(&folder, spec(Format::Json));
+    append(&mut writer, &samples[100..]);
+    writer.finish(Instant::now()).unwrap();
+    drop(writer);
+    assert!(read_all(&folder) == expected(&samples));
+    let rotated = folder.0.join("logs/deaths.log.000001");
+    cut(&rotated, fs::metadata(&rotated).unwrap().len() - 1);
+    assert!(read_all(&folder) == expected(&samples));
+}
+
 /// An index with right checksums and arbitrary numbers causes no panic, and the log continues.
 #[test]
 fn a_forged_index_is_harmless() {
