@@ -9,7 +9,7 @@ use crate::json::build::{Build, Pace};
 use crate::lua::decode::{Making, Stage};
 use crate::lua::entry::EntryOutcome;
 use crate::lua::process::process;
-use crate::lua::shield::{self, ATTEMPTS_MAX, Results, Work};
+use crate::lua::shield::{self, Results, Work};
 use crate::lua::stack::{LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, Lua, SHIELD};
 use crate::redis::answer::Answer;
 
@@ -74,7 +74,7 @@ pub(super) fn push_answer(lua: Lua, answer: &Answer, deadline: Option<Instant>) 
     let began = Instant::now();
     let mut pace = Pace::new(began, deadline.unwrap_or(began + UNBOUNDED), Pace::EVERY_MAX);
     let values = i32::from(answer.values);
-    for _ in 0..ATTEMPTS_MAX {
+    for _ in 0..shield::attempts() {
         let mut build = Build::new();
         let mut making = Making::new(&mut build, &mut pace, None);
         lua.push_value(SHIELD);
