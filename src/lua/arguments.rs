@@ -42,6 +42,18 @@ pub(super) fn string<'a>(lua: Lua, at: i32, function: &'static str) -> Result<&'
     lua.string(at).ok_or_else(|| bad(lua, at, function, "string"))
 }
 
+/// The string at `at`, which was one before a step that may have run script code. After that step only these bytes are
+/// safe to use: the script may have changed the slot (`debug.setlocal`), and Lua may have freed the earlier string.
+#[inline]
+pub(super) fn string_again<'a>(lua: Lua, at: i32) -> Result<&'a [u8], String> {
+    lua.string(at).ok_or_else(|| format!("encode: argument {at} was changed while the arguments were read"))
+}
+
+/// The channel, argument 1, and the id, argument 2 if there is one: as by [`string_again`].
+pub(super) fn names_again<'a>(lua: Lua, has_id: bool) -> Result<(&'a [u8], Option<&'a [u8]>), String> {
+    Ok((string_again(lua, 1)?, has_id.then(|| string_again(lua, 2)).transpose()?))
+}
+
 /// The number at `at`. A numeric string is refused.
 pub(super) fn number(lua: Lua, at: i32, function: &'static str) -> Result<f64, EntryOutcome> {
     match lua.type_of(at) {
