@@ -9,7 +9,7 @@ use crate::json::build::{Build, Pace};
 use crate::lua::decode::{Making, Stage};
 use crate::lua::entry::EntryOutcome;
 use crate::lua::process::process;
-use crate::lua::shield::{self, ATTEMPTS_MAX, Results, Work};
+use crate::lua::shield::{self, Results, Work};
 use crate::lua::stack::{LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TNUMBER, Lua, SHIELD};
 use crate::redis::answer::Answer;
 
@@ -40,6 +40,18 @@ pub(super) fn bad(lua: Lua, argument: i32, function: &'static str, expected: &'s
 /// it: a channel or key must be spelled as the script wrote it.
 pub(super) fn string<'a>(lua: Lua, at: i32, function: &'static str) -> Result<&'a [u8], EntryOutcome> {
     lua.string(at).ok_or_else(|| bad(lua, at, function, "string"))
+}
+
+/// The string at `at`, which was one before a step that may have run script code. After that step only these bytes are
+/// safe to use: the script may have changed the slot (`debug.setlocal`), and Lua may have freed the earlier string.
+#[inline]
+pub(super) fn string_again<'a>(lua: Lua, at: i32) -> Result<&'a [u8], String> {
+    lua.string(at).ok_or_else(|| format!("encode: argument {at} was changed while the arguments were read"))
+}
+
+/// The channel, argument 1, and the id, argument 2 if there is one: as by [`string_again`].
+pub(super) fn names_again<'a>(lua: Lua, has_id: bool) -> Result<(&'a [u8], Option<&'a [u8]>), String> {
+    Ok((string_again(lua, 1)?, has_id.then(|| string_again(lua, 2)).transpose()?))
 }
 
 /// The number at `at`. A numeric string is refused.
@@ -74,7 +86,7 @@ pub(super) fn push_answer(lua: Lua, answer: &Answer, deadline: Option<Instant>) 
     let began = Instant::now();
     let mut pace = Pace::new(began, deadline.unwrap_or(began + UNBOUNDED), Pace::EVERY_MAX);
     let values = i32::from(answer.values);
-    for _ in 0..ATTEMPTS_MAX {
+    for _ in 0..shield::attempts() {
         let mut build = Build::new();
         let mut making = Making::new(&mut build, &mut pace, None);
         lua.push_value(SHIELD);

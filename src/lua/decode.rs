@@ -225,6 +225,9 @@ fn make_run(
     lane: Option<Lane>,
 ) -> bool {
     let is_object = open.next == 0;
+    // Script code may have run since the table was checked: while inner tables were made, in a constructor (debug
+    // hooks), or as a `__gc` in the step of the collector that a text may cause. A number or boolean runs none.
+    let mut unchecked = true;
     loop {
         let key = if is_object {
             match source.rest.next_item() {
@@ -246,7 +249,7 @@ fn make_run(
                 return pace.is_over(weight(bytes), Instant::now);
             }
             Some(TapeItem::Object(count)) => match source.construct(lua, count) {
-                Some(values) => inner = values,
+                Some(values) => (inner, unchecked) = (values, true),
                 None => {
                     build.set_innermost(open);
                     make_table(lua, count, true, Some(open), build, lane);
@@ -256,14 +259,19 @@ fn make_run(
             Some(item) => {
                 if let TapeItem::Text(text) = item {
                     bytes += text.len();
+                    unchecked = true;
                 }
                 push_scalar(lua, item);
             }
         }
         if is_object {
+            lua.check_table(-3);
             // A null member is nil here, so it removes an earlier member of the same name.
             lua.raw_set(-3);
         } else {
+            if std::mem::take(&mut unchecked) {
+                lua.check_table(-2);
+            }
             lua.raw_set_index(-2, open.next);
             open.next += 1;
         }
@@ -293,10 +301,12 @@ fn make_table(lua: Lua, count: u32, is_object: bool, around: Option<Open>, build
             // Before: parent, key, table. After: parent, table.
             lua.push_value(-1);
             lua.insert(-3);
+            lua.check_table(-4);
             lua.raw_set(-4);
         }
         Some(Open { next, .. }) => {
             lua.push_value(-1);
+            lua.check_table(-3);
             lua.raw_set_index(-3, next);
         }
     }
@@ -311,27 +321,20 @@ const ROOM_MADE_MAX: u32 = 16_384;
 #[inline]
 fn keep_top(lua: Lua, build: &Build, lane: Option<Lane>) {
     if let (true, Some(lane)) = (build.is_kept, lane) {
-        check_kept(lua);
+        lua.check_table(KEPT);
         lua.push_value(-1);
         lua.raw_set_index(KEPT, lane.slot(build.standing()));
     }
 }
 
-/// **Raises** unless upvalue [`KEPT`] is a table: a script can replace it (`debug.setupvalue`). `[-0, +0]`.
-fn check_kept(lua: Lua) {
-    if lua.type_of(KEPT) != LUA_TTABLE {
-        lua.raise(b"the table of realtime's half-made values is gone");
-    }
-}
-
 /// Copies the values and open tables from the stack to [`KEPT`], so that a later tick can go on with them. `[-0, +0]`,
-/// **raises** as [`check_kept`].
+/// **raises** if a script replaced that table (`debug.setupvalue`).
 #[cold]
 fn keep_standing(lua: Lua, build: &mut Build, lane: Lane) {
     if build.is_kept {
         return; // They were kept one by one.
     }
-    check_kept(lua);
+    lua.check_table(KEPT);
     let first = lua.top() - build.standing() + 1;
     for standing in 0..build.standing() {
         lua.push_value(first + standing);
@@ -344,7 +347,7 @@ fn keep_standing(lua: Lua, build: &mut Build, lane: Lane) {
 /// +standing]` or `[-0, +0]`, **raises**.
 #[cold]
 fn restore_standing(lua: Lua, build: &mut Build, lane: Lane) {
-    check_kept(lua);
+    lua.check_table(KEPT);
     let top = lua.top();
     if !lua.check_stack(build.standing() + 8) {
         lua.raise(b"stack overflow");

@@ -126,6 +126,10 @@ fn encode_described(
     for (number, gap) in (1..).zip(&gaps) {
         filler.out.push_bytes(text.get(at..gap.at).unwrap_or_default());
         at = gap.at;
+        // The description of the last one may have run script code.
+        if lua.type_of(list) != LUA_TTABLE {
+            return Err(Encoder::changed());
+        }
         lua.raw_get_index(list, number);
         let userdata = lua.top();
         let before = (filler.out.len(), filler.nodes);
@@ -151,7 +155,7 @@ fn encode_described(
 /// Pushes an empty table with room for `room` elements, and returns its index. `None`: Lua has no memory. `[-0, +1]` or
 /// `[-0, +0]`, never raises.
 fn new_table(lua: Lua, room: i32) -> Option<i32> {
-    for _ in 0..shield::ATTEMPTS_MAX {
+    for _ in 0..shield::attempts() {
         lua.push_value(SHIELD);
         if shield::run(lua, &mut Work::Table(room), 0, 1, 0) && lua.type_of(lua.top()) == LUA_TTABLE {
             return Some(lua.top());
@@ -266,6 +270,11 @@ impl<'a> Encoder<'a> {
     fn too_large() -> Box<EncodeError> {
         let problem = format!("passes {PAYLOAD_BYTES_MAX} bytes of text");
         Box::new(EncodeError { too_large: true, ..*EncodeError::new(problem) })
+    }
+
+    #[cold]
+    fn changed() -> Box<EncodeError> {
+        EncodeError::new("was changed while it was read")
     }
 
     #[cold]
@@ -469,7 +478,7 @@ impl<'a> Encoder<'a> {
             Some(Again::Find { number, err }) if *number == self.found => return Err(err.clone()),
             Some(Again::Find { .. }) => {}
             Some(Again::Collect { room, .. }) if self.found > *room => {
-                return Err(EncodeError::new("was changed while it was read"));
+                return Err(Encoder::changed());
             }
             Some(Again::Collect { list, gaps, .. }) => {
                 self.lua.push_value(index);

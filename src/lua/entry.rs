@@ -121,7 +121,7 @@ fn push_results(lua: Lua, results: Results) -> Option<i32> {
             return Some(count);
         }
         // An error of a script's `__gc` does not concern the caller, so try again.
-        if attempt == shield::ATTEMPTS_MAX {
+        if attempt >= shield::attempts() {
             break;
         }
         lua.pop(1);

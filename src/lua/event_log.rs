@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::engine::event_log::LogQuery;
 use crate::json::bytes::Bytes;
-use crate::lua::arguments::{NOT_KEPT, bad, callback, outcome_of, push_answer, refused, string};
+use crate::lua::arguments::{NOT_KEPT, bad, callback, outcome_of, push_answer, refused, string, string_again};
 use crate::lua::entry::EntryOutcome;
 use crate::lua::process::{Process, process};
 use crate::lua::stack::{HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TTABLE, Lua};
@@ -20,7 +20,7 @@ entry! {
 
 fn run_read_event_log(lua: Lua) -> EntryOutcome {
     outcome_of((|| {
-        let path = string(lua, 1, "ReadEventLog")?;
+        string(lua, 1, "ReadEventLog")?;
         let (options, callback_at) = match lua.type_of(2) {
             LUA_TTABLE => (Some(2), 3),
             LUA_TNONE | LUA_TNIL => (None, 3),
@@ -29,7 +29,8 @@ fn run_read_event_log(lua: Lua) -> EntryOutcome {
         };
         let callback = callback(lua, callback_at, "ReadEventLog")?;
         let answered = process(lua).map_err(str::to_owned).and_then(|process| {
-            let wanted = LogQuery::parse(path, &read_options(lua, options)?).map_err(|refusal| refusal.to_string())?;
+            let options = read_options(lua, options)?;
+            let wanted = LogQuery::parse(string_again(lua, 1)?, &options).map_err(|refusal| refusal.to_string())?;
             match callback {
                 Some(at) => ask(lua, process, wanted, at),
                 None => read(lua, process, wanted),

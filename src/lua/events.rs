@@ -12,7 +12,7 @@ use crate::engine::{CallbackRef, Engine};
 use crate::hooks::members::Members;
 use crate::json::bytes::{ByteSink, Bytes};
 use crate::json::tape;
-use crate::lua::arguments::{NOT_KEPT, bad, done, refused};
+use crate::lua::arguments::{NOT_KEPT, bad, done, names_again, refused, string_again};
 use crate::lua::encode;
 use crate::lua::entry::EntryOutcome;
 use crate::lua::event_log::read_options;
@@ -33,7 +33,9 @@ entry! {
 
 #[optimize(speed)]
 fn run_emit(lua: Lua) -> EntryOutcome {
-    let Some(channel) = lua.string(1) else { return bad(lua, 1, "Emit", "string") };
+    if lua.type_of(1) != LUA_TSTRING {
+        return bad(lua, 1, "Emit", "string");
+    }
     if !encode::can_start(lua.type_of(2)) {
         return bad(lua, 2, "Emit", "table, string, number or boolean");
     }
@@ -43,8 +45,11 @@ fn run_emit(lua: Lua) -> EntryOutcome {
     };
     let mut payload = SCRATCH.take();
     payload.clear();
-    let outcome = write_payload(lua, process, &mut payload)
-        .and_then(|()| process.engine().emit(channel, &payload).map_err(|refusal| refusal.to_string()));
+    let outcome = write_payload(lua, process, &mut payload).and_then(|()| {
+        // Not before: the payload may be described by script code.
+        let channel = string_again(lua, 1)?;
+        process.engine().emit(channel, &payload).map_err(|refusal| refusal.to_string())
+    });
     // After a huge event the buffer shrinks again, or its memory would stay in use for ever.
     payload.clear();
     payload.shrink_to(64 * 1024);
@@ -91,10 +96,12 @@ entry! {
 }
 
 fn run_on(lua: Lua) -> EntryOutcome {
-    let Some(channel) = lua.string(1) else { return bad(lua, 1, "On", "string") };
-    let (id, callback) = match lua.type_of(2) {
-        LUA_TFUNCTION => (None, 2),
-        LUA_TSTRING if lua.type_of(3) == LUA_TFUNCTION => (Some(lua.bytes(2)), 3),
+    if lua.type_of(1) != LUA_TSTRING {
+        return bad(lua, 1, "On", "string");
+    }
+    let callback = match lua.type_of(2) {
+        LUA_TFUNCTION => 2,
+        LUA_TSTRING if lua.type_of(3) == LUA_TFUNCTION => 3,
         LUA_TSTRING => return bad(lua, 3, "On", "function"),
         _ => return bad(lua, 2, "On", "function"),
     };
@@ -120,15 +127,19 @@ fn run_on(lua: Lua) -> EntryOutcome {
     }
     let Some(kept) = shield::keep(lua, callback) else { return refused(None, NOT_KEPT) };
     let register = if missed { Engine::on_missed } else { Engine::on };
-    let registered = register(&mut process.engine(), channel, id, kept, wants_meta);
+    // Not before: the steps above may have run script code.
+    let registered = names_again(lua, callback == 3).and_then(|(channel, id)| {
+        let registered = register(&mut process.engine(), channel, id, kept, wants_meta);
+        registered.map_err(|refusal| refusal.to_string())
+    });
     match registered {
         Ok((id, replaced)) => {
             replaced.into_iter().for_each(|callback| lua.release(callback));
             EntryOutcome::Results(Results::Text(id))
         }
-        Err(refusal) => {
+        Err(reason) => {
             lua.release(kept);
-            refused(None, refusal.to_string())
+            refused(None, reason)
         }
     }
 }
@@ -171,7 +182,9 @@ entry! {
 }
 
 fn run_keep(lua: Lua) -> EntryOutcome {
-    let Some(channel) = lua.string(1) else { return bad(lua, 1, "Keep", "string") };
+    if lua.type_of(1) != LUA_TSTRING {
+        return bad(lua, 1, "Keep", "string");
+    }
     let options = match lua.type_of(2) {
         LUA_TNONE | LUA_TNIL => Some(None),
         LUA_TTABLE => Some(Some(2)),
@@ -181,6 +194,7 @@ fn run_keep(lua: Lua) -> EntryOutcome {
     done(process(lua).map_err(str::to_owned).and_then(|process| {
         // Before the engine is borrowed: reading the table may run script code.
         let options = options.map(|at| read_options(lua, at)).transpose()?;
+        let channel = string_again(lua, 1)?;
         process.engine().keep(channel, options.as_ref()).map_err(|refusal| refusal.to_string())
     }))
 }

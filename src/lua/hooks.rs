@@ -10,7 +10,7 @@ use crate::config::limits::NAME_BYTES_MAX;
 use crate::engine::registrations::Origin;
 use crate::engine::{CallbackRef, Engine, Select};
 use crate::json::bytes::Bytes;
-use crate::lua::arguments::{NOT_KEPT, bad, refused};
+use crate::lua::arguments::{NOT_KEPT, bad, names_again, refused, string};
 use crate::lua::callbacks::is_in_tick;
 use crate::lua::encode::{self, shown};
 use crate::lua::entry::EntryOutcome;
@@ -18,21 +18,13 @@ use crate::lua::process::process;
 use crate::lua::shield::{self, Results, nested};
 use crate::lua::stack::{HELPER, LUA_TFUNCTION, LUA_TNIL, LUA_TNONE, LUA_TSTRING, LUA_TTABLE, Lua};
 
-/// The arguments of `AddHook` or `AddAggregator`.
-struct Given<'a> {
-    channel: &'a [u8],
-    /// `None`: the engine makes an id.
-    id: Option<&'a [u8]>,
-    /// Stack index of the spec's table.
-    spec: i32,
-}
-
-/// Reads the arguments `(channel, [id,] spec)`. The error is the argument error of `function`. `[-0, +0]`.
-fn given<'a>(lua: Lua, function: &'static str) -> Result<Given<'a>, EntryOutcome> {
-    let channel = lua.string(1).ok_or_else(|| bad(lua, 1, function, "string"))?;
+/// Checks the arguments `(channel, [id,] spec)`, and returns the index of the spec's table: 3 if there is an id. The
+/// error is the argument error of `function`. `[-0, +0]`.
+fn spec_at(lua: Lua, function: &'static str) -> Result<i32, EntryOutcome> {
+    string(lua, 1, function)?;
     match lua.type_of(2) {
-        LUA_TTABLE => Ok(Given { channel, id: None, spec: 2 }),
-        LUA_TSTRING if lua.type_of(3) == LUA_TTABLE => Ok(Given { channel, id: Some(lua.bytes(2)), spec: 3 }),
+        LUA_TTABLE => Ok(2),
+        LUA_TSTRING if lua.type_of(3) == LUA_TTABLE => Ok(3),
         LUA_TSTRING => Err(bad(lua, 3, function, "table")),
         _ => Err(bad(lua, 2, function, "table")),
     }
@@ -95,22 +87,20 @@ fn run_add_hook(lua: Lua) -> EntryOutcome {
 /// The common body of the `Add...` functions. `name` is the name for argument errors and the log. A refused spec leaves
 /// no function in the registry.
 fn add(lua: Lua, name: &'static str, select: Select) -> EntryOutcome {
-    let given = match given(lua, name) {
-        Ok(given) => given,
+    let at = match spec_at(lua, name) {
+        Ok(at) => at,
         Err(answer) => return answer,
     };
     let process = match process(lua) {
         Ok(process) => process,
         Err(reason) => return refused(None, reason),
     };
-    let (spec, place) = read_spec(lua, given.spec);
+    let (spec, place) = read_spec(lua, at);
     let added = spec.and_then(|(spec, function, origin)| {
-        // `strip` may have run script code that began another state, in which the function's reference is worthless.
-        if let Err(reason) = self::process(lua) {
-            function.into_iter().for_each(|function| lua.release(function));
-            return Err(reason.to_owned());
-        }
-        let Given { channel, id, .. } = given;
+        // `strip` may have run script code that changed the arguments or began another state, in which the function's
+        // reference is worthless.
+        let names = self::process(lua).map_err(str::to_owned).and_then(|_| names_again(lua, at == 3));
+        let (channel, id) = names.inspect_err(|_| function.into_iter().for_each(|function| lua.release(function)))?;
         // No file is being loaded while the pump runs, so a callback of the pump hides none.
         let is_stray = id.is_none() && !origin.is_file_load() && !is_in_tick();
         let caller = place.rsplit_once(':').map_or("", |(file, _)| file);
@@ -131,7 +121,7 @@ fn add(lua: Lua, name: &'static str, select: Select) -> EntryOutcome {
         // Scripts seldom check the results of these functions, so the refusal is logged, too.
         Err(reason) => {
             let place = if place.is_empty() { place } else { format!(" at {place}") };
-            log::error!("{name} on `{}`{place} was refused: {reason}", shown(given.channel));
+            log::error!("{name} on `{}`{place} was refused: {reason}", shown(lua.string(1).unwrap_or_default()));
             refused(None, reason)
         }
     }

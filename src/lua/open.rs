@@ -4,6 +4,7 @@
 //! Neither function lets a panic out, and `gmod13_close` never raises a Lua error.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gmod::lua::{LUA_REGISTRYINDEX, State};
 
@@ -17,6 +18,10 @@ use crate::lua::{decode, event_log, events, hooks, shield, stack, status, values
 
 /// Key in a state's registry: the number ([`attaches`]) under which the state was attached.
 const ATTACHED_AS: &[u8] = b"realtime.attached";
+
+/// True while [`set_up`] runs. It calls functions of the game, and a script may have replaced one by a function that
+/// calls `require` again, and so on until the thread's stack is full. Game thread only.
+static OPENING: AtomicBool = AtomicBool::new(false);
 
 /// The game calls this at `require("realtime")`, also for a second `require` in the same state. Raises a Lua error if
 /// the module cannot start. It cannot be an `entry!`, because nothing is registered yet. Stack: `[-0, +0]`.
@@ -39,8 +44,14 @@ unsafe extern "C-unwind" fn gmod13_open(state: State) -> i32 {
     if !lua.check_stack(8) {
         return 0;
     }
+    if OPENING.load(Ordering::Relaxed) {
+        return lua.raise(b"realtime is being opened");
+    }
     lua.push_function(set_up, 0);
-    if lua.pcall(0, 0, 0) { 0 } else { lua.raise_top() }
+    OPENING.store(true, Ordering::Relaxed);
+    let is_open = lua.pcall(0, 0, 0);
+    OPENING.store(false, Ordering::Relaxed);
+    if is_open { 0 } else { lua.raise_top() }
 }
 
 /// The game calls this before it closes the Lua state: at every map change and at its end.
@@ -232,16 +243,23 @@ fn register(lua: Lua, shield: i32, describe: i32, takes_meta: i32, strip: i32) {
             lua.push_value(helper);
         }
         lua.push_function(function, 1 + i32::from(helper.is_some()));
-        lua.raw_set(-3);
+        put(lua);
     }
     lua.push_bytes(b"Version");
     lua.push_bytes(env!("CARGO_PKG_VERSION").as_bytes());
-    lua.raw_set(-3);
+    put(lua);
     lua.push_bytes(b"Null");
     lua.push_null();
-    lua.raw_set(-3);
-    lua.raw_set(-3);
+    put(lua);
+    put(lua);
     lua.pop(1);
+}
+
+/// Pops a value and the key below it into the table under them. `[-2, +0]`, **raises** also if a script's `__gc` put
+/// something else in the place of the table.
+fn put(lua: Lua) {
+    lua.check_table(-3);
+    lua.raw_set(-3);
 }
 
 /// Keeps the library mapped for the life of the process, because its threads go on between two Lua states. Windows

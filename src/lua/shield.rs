@@ -27,7 +27,7 @@ use crate::redis::answer::Answer;
 
 /// Attempts at an operation that needs Lua's memory. Inside it a step of the garbage collector may run the `__gc` of a
 /// script, and an error in that fails the attempt.
-pub(super) const ATTEMPTS_MAX: u32 = 16;
+const ATTEMPTS_MAX: u32 = 16;
 
 /// Upvalues 1 to 3 of [`perform`] are functions of the prelude. Upvalue 4 is [`decode::KEPT`].
 const NOTIFY: i32 = upvalue(1);
@@ -108,15 +108,37 @@ pub(super) struct Filling {
 /// The work of the innermost [`run`], until [`perform`] takes it; null at any other time. Game thread only.
 static WORK: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
+/// Nesting limit of [`run`]: the pump, an entry that a callback calls, and one that a `__gc` or a debug hook calls
+/// inside that. A script that puts an entry in the place of `perform` makes it call itself without end, until the
+/// thread's own stack is full. The limit is low because the levels multiply their [`attempts`].
+const RUNS_MAX: u32 = 3;
+
+/// Calls of [`run`] that have not returned. Game thread only.
+static RUNS: AtomicU32 = AtomicU32::new(0);
+
+/// Attempts ([`ATTEMPTS_MAX`]) at the next [`run`]; at the innermost level a single one.
+pub(super) fn attempts() -> u32 {
+    if RUNS.load(Ordering::Relaxed) + 1 < RUNS_MAX { ATTEMPTS_MAX } else { 1 }
+}
+
 /// Calls [`perform`] under pcall; the caller has pushed it ([`SHIELD`]) and its `arguments`. `handler` is the index of
 /// a message handler, 0 for none. `[-(arguments + 1), +results]`, or (false) one error value. Never raises. If a script
-/// has replaced the upvalue by another function, that one is called and the work is left undone.
+/// has replaced the upvalue by another function, that one is called and the work is left undone. Beyond [`RUNS_MAX`]
+/// nothing is called, and the error value is nil.
 pub(super) fn run(lua: Lua, work: &mut Work<'_, '_>, arguments: i32, results: i32, handler: i32) -> bool {
-    // Runs nest: a script's function may call an entry, which runs work of its own.
-    let before = WORK.swap(std::ptr::from_mut(work).cast(), Ordering::Relaxed);
-    let done = lua.pcall(arguments, results, handler);
-    WORK.store(before, Ordering::Relaxed);
-    done
+    let done = limited(&RUNS, RUNS_MAX, || {
+        // Runs nest: a script's function may call an entry, which runs work of its own. A debug hook may do so even
+        // before `perform` has taken this work.
+        let before = WORK.swap(std::ptr::from_mut(work).cast(), Ordering::Relaxed);
+        let done = lua.pcall(arguments, results, handler);
+        WORK.store(before, Ordering::Relaxed);
+        done
+    });
+    done.unwrap_or_else(|| {
+        lua.pop(arguments + 1);
+        lua.push_nil();
+        false
+    })
 }
 
 /// Does the work of the [`run`] that called it. Owns nothing, because Lua errors pass through this frame.
@@ -232,34 +254,36 @@ fn call_listener(lua: Lua, delivery: &Deliver, making: &mut Making<'_>) -> i32 {
 /// module) has none of the last four; `seq` is absent if the sender did not number the event, and `sent` is in seconds.
 /// `[-0, +1]`, **raises**.
 fn push_meta(lua: Lua, event: &Event, is_missed: bool) {
-    lua.push_table(0, 4);
+    let below = lua.top();
     if event.topic().is_pattern() {
         lua.push_bytes(b"pattern");
         lua.push_bytes(event.topic().name());
-        lua.raw_set(-3);
     }
     for (name, holds) in [(&b"raw"[..], event.is_raw()), (b"missed", is_missed)] {
         if holds {
             lua.push_bytes(name);
             lua.push_boolean(true);
-            lua.raw_set(-3);
         }
     }
-    let Some(origin) = event.origin() else { return };
-    lua.push_bytes(b"server");
-    lua.push_bytes(event.server());
-    lua.raw_set(-3);
-    if origin.seq > 0 {
-        lua.push_bytes(b"seq");
-        lua.push_number(origin.seq as f64);
-        lua.raw_set(-3);
+    if let Some(origin) = event.origin() {
+        lua.push_bytes(b"server");
+        lua.push_bytes(event.server());
+        if origin.seq > 0 {
+            lua.push_bytes(b"seq");
+            lua.push_number(origin.seq as f64);
+        }
+        lua.push_bytes(b"sent");
+        lua.push_number(origin.sent_ms as f64 / 1000.0);
+        lua.push_bytes(b"own");
+        lua.push_boolean(origin.own);
     }
-    lua.push_bytes(b"sent");
-    lua.push_number(origin.sent_ms as f64 / 1000.0);
-    lua.raw_set(-3);
-    lua.push_bytes(b"own");
-    lua.push_boolean(origin.own);
-    lua.raw_set(-3);
+    // Only now: from here on no script code can run and put something else in the place of the table.
+    let members = (lua.top() - below) / 2;
+    lua.push_table(0, members);
+    lua.insert(below + 1);
+    for _ in 0..members {
+        lua.raw_set(below + 1);
+    }
 }
 
 /// Runs the game hook of a notice, with its arguments. `[-0, +?]`, **raises**.
@@ -315,6 +339,7 @@ fn fill_window(lua: Lua, window: &Gather, making: &mut Making<'_>, filling: &mut
             None if !make_one(lua, event, making, Lane::Window) => return 0,
             None => {}
         }
+        lua.check_table(1);
         // The cast is safe: a window has far less than 2^31 events (`AGGREGATE_EVENTS_MAX`).
         lua.raw_set_index(1, (window.filled + filling.made) as i32 + 1);
         decode::finish(lua, making.build, Lane::Window);
@@ -376,7 +401,7 @@ fn call_callback(lua: Lua, answered: &Answered, making: &mut Making<'_>) -> i32 
 /// Keeps the value at `index` in the registry. `None`: Lua has no memory for it. `[-0, +0]`, never raises.
 pub(super) fn keep(lua: Lua, index: i32) -> Option<CallbackRef> {
     let kept = Cell::new(None);
-    for _ in 0..ATTEMPTS_MAX {
+    for _ in 0..attempts() {
         lua.push_value(SHIELD);
         lua.push_value(index);
         if run(lua, &mut Work::Keep(&kept), 1, 0, 0) {
@@ -400,12 +425,19 @@ static NESTED: AtomicU32 = AtomicU32::new(0);
 /// Runs a function that calls Lua under pcall and through it perhaps this module again. `None`: it was not run, because
 /// [`NESTED_MAX`] such calls have not returned. It must not raise; its stack effect is that of `run`.
 pub(super) fn nested<T>(run: impl FnOnce() -> T) -> Option<T> {
-    let around = NESTED.load(Ordering::Relaxed);
-    if around >= NESTED_MAX {
+    limited(&NESTED, NESTED_MAX, run)
+}
+
+/// Runs a function and counts it in `running` until it returns. `None`: it was not run, because `max` are running. It
+/// must not raise.
+#[inline]
+fn limited<T>(running: &AtomicU32, max: u32, run: impl FnOnce() -> T) -> Option<T> {
+    let around = running.load(Ordering::Relaxed);
+    if around >= max {
         return None;
     }
-    NESTED.store(around + 1, Ordering::Relaxed);
+    running.store(around + 1, Ordering::Relaxed);
     let done = run();
-    NESTED.store(around, Ordering::Relaxed);
+    running.store(around, Ordering::Relaxed);
     Some(done)
 }

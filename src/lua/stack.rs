@@ -160,7 +160,8 @@ impl Lua {
 
     /// The bytes of the string at `index`. The value must be a string: `lua_tolstring` would turn a number into a
     /// string in place, which allocates and breaks a running `next`. The bytes belong to Lua and are valid while the
-    /// value stays on the stack; the lifetime `'a` does not enforce that. `[-0, +0]`, never raises.
+    /// value stays on the stack; the lifetime `'a` does not enforce that. Script code can change the slots of a running
+    /// C function (`debug.setlocal`), so read the bytes again after a step that may run any. `[-0, +0]`, never raises.
     #[inline]
     #[optimize(speed)]
     pub(super) fn bytes<'a>(self, index: i32) -> &'a [u8] {
@@ -210,6 +211,16 @@ impl Lua {
     #[inline]
     pub(super) fn next(self, index: i32) -> bool {
         shared!(self.lua_next(index)) != 0
+    }
+
+    /// **Raises** unless the value at `index` is a table. The raw access below does not look, and script code can
+    /// change the slots of a running C function (`debug.setlocal`): so check after the last step that may run any, be
+    /// it a `__gc` or a debug hook. `[-0, +0]`.
+    #[inline]
+    pub(super) fn check_table(self, index: i32) {
+        if self.type_of(index) != LUA_TTABLE {
+            self.raise(b"a script changed a table that realtime makes");
+        }
     }
 
     /// Pushes `table[index]`, without metamethods. `[-0, +1]`, never raises.

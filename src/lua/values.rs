@@ -8,7 +8,7 @@ use crate::engine::requests::{Request, Requests};
 use crate::engine::{self, Refusal};
 use crate::json::bytes::{ByteSink, Bytes};
 use crate::json::text;
-use crate::lua::arguments::{NOT_KEPT, bad, callback, number, push_answer, refused, string};
+use crate::lua::arguments::{NOT_KEPT, bad, callback, number, push_answer, refused, string, string_again};
 use crate::lua::entry::EntryOutcome;
 use crate::lua::process::process;
 use crate::lua::stack::{
@@ -82,9 +82,11 @@ fn given<'a>(lua: Lua, function: &'static str, list: &[Argument]) -> Result<Give
             Argument::Callback => given.callback = callback(lua, at, function)?,
         }
     }
-    // After the checks, because encoding may run script code.
+    // After the checks, because encoding may run script code. That can change the key, too, which is argument 1.
     if let Some(at) = stored {
-        given.encoded = value(lua, at, &mut given.value);
+        given.key = &[];
+        let key = value(lua, at, &mut given.value).and_then(|()| string_again(lua, 1));
+        given.encoded = key.map(|key| given.key = key);
     }
     Ok(given)
 }

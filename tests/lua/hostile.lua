@@ -1,12 +1,21 @@
 -- A script that gets hold of the module's internal functions and of the registry, calls them with any arguments at any
--- time, and changes a table while the module reads it. None of this may end the server, and afterwards everything works.
+-- time, and changes a table or the module's own stack while the module works. None of this may end the server, and
+-- afterwards everything works.
 local pump
 local create = timer.Create
 function timer.Create(name, delay, repetitions, f)
 	if name == "realtime.pump" then pump = f end
 	return create(name, delay, repetitions, f)
 end
+-- A function of the game that the module calls while it opens, and that opens it again.
+local convar, opens = GetConVar, {}
+function GetConVar(name)
+	opens[#opens + 1] = tostring(select(2, pcall(require, "realtime")))
+	return convar(name)
+end
 require("realtime")
+GetConVar = convar
+assert(#opens == 1 and opens[1]:find("is being opened", 1, true), #opens .. " " .. opens[1])
 assert(type(pump) == "function")
 
 -- Collects every C function that can be reached through upvalues of the module's functions.
@@ -85,6 +94,68 @@ assert(realtime.On("nested", "x", function() end) == "x" and asked_arguments == 
 debug.getinfo = getinfo
 realtime.RemoveHook("x") realtime.Off("nested")
 
+-- A script that the module calls changes the module's own slots of the stack, which are three or four levels up.
+local function with_nick(nick, call)
+	local players = FindMetaTable("Player")
+	local before = players.Nick
+	players.Nick = nick
+	local ok, reason = call()
+	players.Nick = before
+	return ok, reason
+end
+local two = function() return { host.player({}), host.player({}) } end
+for name, call in pairs({
+	Emit = function() return realtime.Emit("x", two()) end,
+	Set = function() return realtime.Set("k", two()) end,
+}) do
+	local ok, reason = with_nick(function()
+		for n = 3, 8 do debug.setlocal(3, n, 5) end
+		return "Jo"
+	end, call)
+	assert(ok == false and reason:find("^encode: data was changed while it was read"), name .. ": " .. tostring(reason))
+end
+local function drop(level)
+	for n = 1, 2 do
+		local _, value = debug.getlocal(level + 1, n)
+		if type(value) == "string" then debug.setlocal(level + 1, n, nil) end
+	end
+	collectgarbage() collectgarbage()
+end
+local longs = 0
+local function long()
+	longs = longs + 1
+	return string.rep("c", 900) .. longs
+end
+for name, call in pairs({
+	Emit = function() return realtime.Emit(long(), two()) end,
+	Set = function() return realtime.Set(long(), two()) end,
+	Keep = function() return realtime.Keep(long(), two()) end,
+	ReadEventLog = function() return realtime.ReadEventLog(long(), two(), function() end) end,
+}) do
+	local ok, reason = with_nick(function() drop(3) return "Jo" end, call)
+	assert(not ok and reason:find("^encode: argument 1 was changed"), name .. ": " .. tostring(reason))
+end
+debug.getinfo = function(...) drop(3) return getinfo(...) end
+ok, reason = realtime.On(long(), long(), function() end)
+debug.getinfo = getinfo
+assert(not ok and reason:find("^encode: argument 1 was changed"), reason)
+for name, call in pairs({
+	AddHook = function() return realtime.AddHook(long(), long(), { type = "counter", key = "k" }) end,
+	AddAggregator = function()
+		local actions = { { type = "counter", key = "k" } }
+		return realtime.AddAggregator(long(), { interval = 1, aggregate = function() end, actions = actions })
+	end,
+}) do
+	pairs = function(t)
+		local info = getinfo(4, "S")
+		if info and info.what == "C" then drop(4) end
+		return each_pair(t)
+	end
+	local ok, reason = call()
+	pairs = each_pair
+	assert(not ok and reason:find("^encode: argument 1 was changed"), name .. ": " .. tostring(reason))
+end
+
 -- The table that is encoded changes while the module calls `Nick` of a player in it.
 local asked, nicks = 0, {}
 FindMetaTable("Player").Nick = function(self) return nicks[self] and nicks[self]() or "Jo" end
@@ -123,7 +194,7 @@ for name, how in pairs({
 	end
 end
 assert(asked > 20, asked)
-local ok, reason = realtime.Emit("x", { a = { b = { host.io.stdout } } })
+ok, reason = realtime.Emit("x", { a = { b = { host.io.stdout } } })
 assert(not ok and reason == "encode: data.a.b[1] is a userdata" or reason == "encode: data.a.b[1] is a File", reason)
 
 local heard, errors_seen = {}, host.errors()
@@ -134,8 +205,10 @@ hears("yields", function() coroutine.yield(1) end)
 hears("pumps in a coroutine", function() coroutine.wrap(pump)() end)
 hears("last")
 
--- One upvalue at a time is replaced by something else for one tick.
-local junk = { false, 5, "x", {}, function() end, error, coroutine.yield, print }
+-- One upvalue at a time is replaced by something else for one tick. Some of it calls the module again, without end.
+local _, perform = debug.getupvalue(realtime.Status, 1)
+local junk = { false, 5, "x", {}, function() end, error, coroutine.yield, print, realtime.Status, realtime.Stats,
+	function() realtime.Status() end, function() perform() realtime.Status() end }
 local step, restore = 0
 local names = { "calls", "pumps", "yields", "pumps in a coroutine", "last" }
 local function all_heard(count)
@@ -148,18 +221,78 @@ local function in_registry(f) for n, value in pairs(registry) do if value == f t
 local victim_calls = 0
 local function victim() victim_calls = victim_calls + 1 end
 
+-- Scripts that run while the module makes values: a debug hook inside a constructor, and a `__gc` at any step of the
+-- collector. They put numbers into the slots of `perform`. An event is then made again, or is given up as an error.
+local spoiled, summed = 0, 0
+local function spoil(thread, level)
+	if (debug.getinfo(thread, level, "f") or {}).func ~= perform or math.random(6) > 1 then return end
+	for n = 1, 12 do
+		local _, value = debug.getlocal(thread, level, n)
+		if type(value) == "table" and math.random(2) == 1 then
+			debug.setlocal(thread, level, n, 5)
+			spoiled = spoiled + 1
+		end
+	end
+end
+local function upvalue_of(f, wanted)
+	for n = 1, 60 do
+		local name, value = debug.getupvalue(f, n)
+		if name == wanted then return value end
+	end
+end
+local main = assert(upvalue_of(upvalue_of(select(2, debug.getupvalue(realtime.AddHook, 2)), "origin"), "main"))
+local ffi = host.require("ffi")
+local collects = false
+local function sow()
+	ffi.gc(ffi.new("int[1]"), function()
+		if not collects then return end
+		sow()
+		spoil(main, 0)
+	end)
+end
+local function spoiling(data) spoiled = spoiled + (data == 5 and 1 or 0) end
+local function emit_spoiled()
+	for _ = 1, 3 do
+		assert(realtime.Emit("spoiled", {
+			text = "x", list = { { a = 1 }, { a = 2 }, { a = "3" } }, deep = { { {}, "y" }, { b = {} }, 1, 2 },
+		}))
+		assert(realtime.Emit("spoiled", { a = 1 }))
+	end
+end
+
 local started = host.mono()
 realtime.Emit("e", { list = { 1, 2, { 3 } } })
 local phase = "flow"
 create("drive", 0, 0, function()
 	if host.mono() - started > 60 then
-		print("FAIL " .. phase .. " " .. step)
+		print("FAIL " .. phase, step, spoiled, summed)
 		print("0 passed, 1 failed")
 		return host.quit(1)
 	end
 	if phase == "flow" then
 		if not all_heard(1) then return end
-		phase = "tamper"
+		phase = "hook"
+		realtime.On("spoiled", "spoiled", function(data, channel, meta) spoiling(data) end)
+		realtime.AddAggregator("spoiled", "spoiled", { interval = 1, aggregate = function(list) summed = summed + 1 end,
+			actions = { { type = "counter", key = "k" } } })
+		debug.sethook(function()
+			local info = getinfo(2, "S")
+			if info and info.short_src == "realtime" then spoil(main, 4) end
+		end, "", 1)
+	elseif phase == "hook" then
+		emit_spoiled()
+		if spoiled < 50 or summed == 0 then return end
+		debug.sethook()
+		phase, spoiled, step, collects = "collector", 0, host.mono(), true
+		sow()
+		collectgarbage("setpause", 0) collectgarbage("setstepmul", 1000000)
+	elseif phase == "collector" then
+		emit_spoiled()
+		-- Windows end each second.
+		if spoiled < 300 or host.mono() < step + 3 then return end
+		collectgarbage("setpause", 200) collectgarbage("setstepmul", 200)
+		collects, phase, step = false, "tamper", 0
+		realtime.Off("spoiled") realtime.RemoveAggregator("spoiled")
 	elseif phase == "tamper" then
 		if restore then restore() restore = nil end
 		step = step + 1
