@@ -220,7 +220,7 @@ impl Followers {
         let Some((follower, config)) = self.list.get_mut(&number).zip(self.config.as_ref()) else { return };
         let channel = follower.topic.name();
         let range = |from: StreamId| {
-            Command::new("XRANGE").arg_parts(&kept::key(&config.prefix, channel)).arg(from.to_string())
+            Command::new("XRANGE").arg_parts(&kept::key(config.prefix.as_bytes(), channel)).arg(from.to_string())
         };
         let (command, expect) = match question {
             Question::Place => (Command::new("GET").arg(place_key(config, follower)), Expect::Text),

@@ -167,6 +167,8 @@ struct Entry {
     origin: Origin,
     /// Other loads of files that added the same, the newest first: it stays when the file of `origin` adds it no more.
     others: Vec<Origin>,
+    /// The tick in which a file last added it or gave it up to another one ([`Registrations::tick`]).
+    tick: u64,
     /// The entry is suspended when its file is loaded again.
     follows_file: bool,
     standing: Standing,
@@ -257,6 +259,8 @@ pub(crate) struct Registrations {
     leases: Sorted<Fingerprint, (Arc<Lease>, usize)>,
     /// The runs of this tick, by the fingerprint without the place.
     runs: Sorted<Fingerprint, Run>,
+    /// The number of this tick.
+    tick: u64,
     /// Entries that are kept, and entries that are suspended.
     kept: usize,
     suspended: usize,
@@ -272,6 +276,7 @@ impl Registrations {
             serial: 0,
             leases: Sorted::default(),
             runs: Sorted::default(),
+            tick: 0,
             kept: 0,
             suspended: 0,
             changes: Vec::new(),
@@ -343,13 +348,19 @@ impl Registrations {
             self.serial += 1;
             self.serial
         });
-        let is_shared = |before: &&Entry| id.is_none() && origin.function == 0 && before.standing == Standing::Active;
+        let tick = self.tick;
+        // A file that adds in a later tick what another has added was given the hook: the other may not even exist any more.
+        let is_shared = |before: &&Entry| {
+            let is_beside = before.tick == tick || !before.others.is_empty();
+            id.is_none() && origin.function == 0 && before.standing == Standing::Active && is_beside
+        };
         let others = before.as_ref().filter(is_shared).map_or_else(Vec::new, |before| before.others_beside(origin));
         let entry = Entry {
             item: item.clone(),
             function,
             origin: origin.clone(),
             others,
+            tick,
             follows_file: id.is_none() && origin.is_file_load(),
             standing: Standing::Active,
         };
@@ -506,12 +517,17 @@ impl Registrations {
     /// file adds. Returns how many were suspended.
     pub(crate) fn suspend(&mut self, load: &Origin) -> usize {
         for entry in self.entries.values_mut().filter(|entry| !entry.others.is_empty()) {
+            let count = entry.others.len();
             entry.others.retain(|known| !load.replaces(known));
             if entry.follows_file
                 && load.replaces(&entry.origin)
                 && let Some(other) = entry.others.pop()
             {
                 entry.origin = other;
+            }
+            if entry.others.len() < count {
+                // The new load may add it again.
+                entry.tick = self.tick;
             }
         }
         let of_file = self.serials(|entry| entry.follows_file && load.replaces(&entry.origin));
@@ -545,6 +561,7 @@ impl Registrations {
     /// until the next call. More than one full set of them never stays.
     pub(crate) fn end_runs(&mut self, count: usize) -> Vec<Removed> {
         self.runs = Sorted::default();
+        self.tick += 1;
         if self.suspended == 0 {
             return Vec::new();
         }

@@ -24,7 +24,9 @@ use crate::json::text;
 /// A part of JSON lines has this length plus the rest of its last line: about that of a block.
 pub(super) const PART_BYTES: usize = UNIT_BYTES;
 /// Bytes at the start of every line.
-pub(super) const START: &[u8] = b"{\"time\":";
+const START: &[u8] = b"{\"time\":";
+/// The head of a line, each number as one `0`.
+const HEAD: &[u8] = b"{\"time\":0.0,\"seq\":0,\"channel\":";
 /// The byte order mark of UTF-8, which Notepad writes to the front of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -63,10 +65,28 @@ struct Line<'a> {
     raw: bool,
 }
 
-/// True if the bytes may be the start of JSON lines, even if they are shorter than [`START`].
+/// True if the bytes may be the start of JSON lines, even if they are shorter than the head of a line. Many programs write
+/// lines that begin with a time, so the whole head counts.
 pub(super) fn is_start(bytes: &[u8]) -> bool {
-    let bytes = without_mark(bytes);
-    bytes.starts_with(START) || START.starts_with(bytes)
+    let mut known = without_mark(bytes).to_vec();
+    known.iter_mut().filter(|byte| byte.is_ascii_digit()).for_each(|byte| *byte = b'0');
+    known.dedup_by(|byte, before| *byte == b'0' && *before == b'0');
+    head(bytes).is_some() || HEAD.starts_with(&known)
+}
+
+/// The seq of the line at the start of the bytes, which may end behind its head. `None`: there is no such line.
+pub(super) fn seq(bytes: &[u8]) -> Option<u64> {
+    head(bytes).map(|(_, seq, _)| seq)
+}
+
+/// Time and seq of a line, and the bytes behind its head. `None`: it does not begin as [`push`] writes it.
+fn head(line: &[u8]) -> Option<(u64, u64, &[u8])> {
+    let (seconds, rest) = whole(without_mark(line).strip_prefix(START)?)?;
+    let (millis, rest) = rest.strip_prefix(b".")?.split_at_checked(3)?;
+    let (millis, _) = whole(millis).filter(|(_, rest)| rest.is_empty())?;
+    let (seq, rest) = whole(rest.strip_prefix(b",\"seq\":")?)?;
+    let time_ms = seconds.checked_mul(1000)?.checked_add(millis)?;
+    Some((time_ms, seq, rest.strip_prefix(b",\"channel\":")?))
 }
 
 /// The bytes behind a byte order mark, if there is one.
@@ -77,12 +97,7 @@ fn without_mark(bytes: &[u8]) -> &[u8] {
 /// The record in a line without its line feed. `None`: the line does not have exactly the form that [`push`] writes.
 fn parse<'a>(line: &'a [u8], scratch: &mut Vec<u8>) -> Option<Line<'a>> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let rest = without_mark(line).strip_prefix(START)?;
-    let (seconds, rest) = whole(rest)?;
-    let (millis, rest) = rest.strip_prefix(b".")?.split_at_checked(3)?;
-    let (millis, _) = whole(millis).filter(|(_, rest)| rest.is_empty())?;
-    let (seq, rest) = whole(rest.strip_prefix(b",\"seq\":")?)?;
-    let rest = rest.strip_prefix(b",\"channel\":")?;
+    let (time_ms, seq, rest) = head(line)?;
     let (channel, rest) = rest.split_at_checked(scan::string_len(rest).filter(|_| rest.starts_with(b"\""))?)?;
     let (raw, rest) = match rest.strip_prefix(b",\"raw\":true") {
         Some(rest) => (true, rest),
@@ -92,7 +107,6 @@ fn parse<'a>(line: &'a [u8], scratch: &mut Vec<u8>) -> Option<Line<'a>> {
     scratch.clear();
     scan::normalise(data, scratch)?;
     let payload = if raw { unquoted(data)? } else { Cow::Borrowed(data) };
-    let time_ms = seconds.checked_mul(1000)?.checked_add(millis)?;
     Some(Line { time_ms, seq, channel: unquoted(channel)?, payload, raw })
 }
 

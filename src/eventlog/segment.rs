@@ -24,6 +24,9 @@ const EVENTLOG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 // JSON escapes take at most six bytes for one.
 const _: () = assert!((PAYLOAD_BYTES_MAX + NAME_BYTES_MAX) * 6 < EVENTLOG_LINE_BYTES_MAX);
 
+/// Bytes that hold the head of any line.
+const LINE_HEAD_BYTES: usize = 96;
+
 /// Amount of work in one step of a search: entries of an index, headers of blocks, bytes of lines, and bytes that may
 /// be zeros.
 const ENTRIES_PER_STEP: usize = 1024;
@@ -226,7 +229,7 @@ impl Segment {
         let read = read_at(&self.file, &mut head, 0)?;
         head.truncate(read);
         // If the first line is damaged, a good one further on proves the format just as well.
-        let starts_line = |end: usize| head.get(end + 1..).is_some_and(|rest| rest.starts_with(line::START));
+        let starts_line = |end: usize| head.get(end + 1..).is_some_and(|rest| line::seq(rest).is_some());
         if line::is_start(&head) || memchr::memchr_iter(b'\n', &head).any(starts_line) {
             self.format = Format::Json;
             self.id = line::segment_id(&head).unwrap_or(0);
@@ -329,9 +332,12 @@ impl Segment {
                 self.header_at(last.offset)?.is_ok_and(|(header, _)| header.first_seq == last.info.first_seq)
             }
             Format::Json => {
-                let mut byte = [0];
+                let (mut byte, mut head) = ([0], [0; LINE_HEAD_BYTES]);
                 read_at(&self.file, &mut byte, last.end() - 1)?;
-                byte == *b"\n"
+                let read = read_at(&self.file, &mut head, last.offset)?;
+                // A line that was removed before it may be as long as one behind it. A line without a seq is damaged.
+                let seq = line::seq(head.get(..read).unwrap_or_default());
+                byte == *b"\n" && seq.is_none_or(|seq| seq == last.info.first_seq)
             }
         };
         if !fits {

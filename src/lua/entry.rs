@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use crate::io::fail_point::fail_point;
 use crate::lua::process::guarded;
 use crate::lua::shield::{self, Results, Work};
-use crate::lua::stack::{Lua, ROOM, SHIELD};
+use crate::lua::stack::{LUA_TNIL, Lua, ROOM, SHIELD};
 
 /// How the body of an entry ended. [`finish`] turns it into results or a Lua error. The body may leave other values on
 /// the stack below its results: Lua takes the topmost values as results and drops the rest. It never raises.
@@ -101,14 +101,22 @@ fn finish_other(lua: Lua, outcome: Option<EntryOutcome>) -> i32 {
             }
             lua.raise(text.as_bytes())
         }
-        Some(EntryOutcome::Results(results)) => push_results(lua, results).unwrap_or_else(|| lua.raise_top()),
+        Some(EntryOutcome::Results(results)) => push_results(lua, results).unwrap_or_else(|| raise_failure(lua)),
         None => {
             // The body panicked: nobody knows which values it left on the stack.
             lua.set_top(0);
             let reason = Cow::Borrowed("closed: internal error of realtime, its log has the details");
-            push_results(lua, Results::Refused(Some(false), reason)).unwrap_or_else(|| lua.raise_top())
+            push_results(lua, Results::Refused(Some(false), reason)).unwrap_or_else(|| raise_failure(lua))
         }
     }
+}
+
+/// Raises the error of [`push_results`], which is nil if [`shield::run`] refused to begin.
+fn raise_failure(lua: Lua) -> i32 {
+    if lua.type_of(lua.top()) == LUA_TNIL {
+        return lua.raise(b"realtime was called inside itself too often");
+    }
+    lua.raise_top()
 }
 
 /// Pushes the results under pcall and drops the Rust values, whether or not the push succeeded. `None`: the push

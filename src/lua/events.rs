@@ -47,7 +47,7 @@ fn run_emit(lua: Lua) -> EntryOutcome {
     payload.clear();
     let outcome = write_payload(lua, process, &mut payload).and_then(|()| {
         // Not before: the payload may be described by script code.
-        let channel = string_again(lua, 1)?;
+        let channel = string_again(lua, 1).inspect_err(|_| process.stats.refused_encode.add(1))?;
         process.engine().emit(channel, &payload).map_err(|refusal| refusal.to_string())
     });
     // After a huge event the buffer shrinks again, or its memory would stay in use for ever.

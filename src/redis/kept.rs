@@ -17,13 +17,13 @@ use crate::redis::counter::Form;
 use crate::redis::error_reply;
 
 /// The key of a channel's stream, in parts.
-pub(crate) fn key<'a>(prefix: &'a str, channel: &'a [u8]) -> [&'a [u8]; 3] {
-    [prefix.as_bytes(), b"rt:kept:", channel]
+pub(crate) fn key<'a>(prefix: &'a [u8], channel: &'a [u8]) -> [&'a [u8]; 3] {
+    [prefix, b"rt:kept:", channel]
 }
 
 /// The command that reads the newest entries of a channel's stream, the last one first.
 pub(crate) fn newest(prefix: &str, channel: &[u8], count: i64) -> Command {
-    Command::new("XREVRANGE").arg_parts(&key(prefix, channel)).arg("+").arg("-").arg("COUNT").arg_int(count)
+    Command::new("XREVRANGE").arg_parts(&key(prefix.as_bytes(), channel)).arg("+").arg("-").arg("COUNT").arg_int(count)
 }
 
 /// The fields of an entry.

@@ -9,6 +9,8 @@
 //! | the same with symbols, as passwords have them | `***` in its place |
 //! | either of them in another form | the status, without any of the words |
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::base64;
@@ -240,20 +242,26 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
 /// Replaces by `***` the pieces of the body that have symbols and a word that the event lacks: [`ends_word`] divides a
 /// password with symbols into words that may be too short to count. `None`: the text holds one in another form.
 fn without_own_pieces(text: &str, body: &str, event: &str) -> Option<String> {
-    let (shown, ends, event) = (plain(text), plain_ends(text), plain(event));
+    let (shown, ends) = (plain(text), plain_ends(text));
     let has_symbols = |piece: &str| piece.len() >= PART_BYTES_MIN && piece.contains(ends_word);
     let is_begun = |end: &String, form: &str| begun(end, form).is_some_and(|bytes| bytes >= PART_BYTES_MIN);
-    let is_known = |word: &str| event.split(ends_word).any(|known| known == word);
-    let mut own = Vec::new();
-    for piece in texts(body).iter().flat_map(|text| pieces(text)).filter(|piece| has_symbols(piece)) {
+    let texts = texts(body);
+    // The text is short, so that it shows only few different pieces.
+    let mut shown_pieces: Vec<(String, &str)> = Vec::new();
+    for piece in texts.iter().flat_map(|text| pieces(text)).filter(|piece| has_symbols(piece)) {
         let form = plain(piece);
-        // The text is short, so that only few pieces are looked for in the event.
         let is_shown = has_symbols(&form) && (shown.contains(&form) || ends.iter().any(|end| is_begun(end, &form)));
-        if is_shown && !form.split(ends_word).all(is_known) {
-            own.extend([piece.to_owned(), form]);
+        if is_shown && !shown_pieces.iter().any(|(_, known)| *known == piece) {
+            shown_pieces.push((form, piece));
         }
     }
-    without(text, own.iter().map(String::as_str).collect())
+    if shown_pieces.is_empty() {
+        return Some(text.to_owned());
+    }
+    let event = plain(event);
+    let words: HashSet<&str> = event.split(ends_word).collect();
+    shown_pieces.retain(|(form, _)| !form.split(ends_word).all(|word| words.contains(word)));
+    without(text, shown_pieces.iter().flat_map(|(form, piece)| [form.as_str(), piece]).collect())
 }
 
 /// Replaces by `***` the words of the text that are the hook's own. `None`: it holds one in another form.

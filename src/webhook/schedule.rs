@@ -377,6 +377,10 @@ impl Schedule {
                 self.bury(at, queued.post, Cause::Refused, &reason, &mut dead);
             }
             Verdict::Unnamed | Verdict::BadEmbed | Verdict::Never | Verdict::Gone => {
+                // The server has looked at the post: it lets this sender in.
+                if let Some(destination) = self.destinations.get_mut(at) {
+                    destination.forget_denials();
+                }
                 self.bury(at, queued.post, Cause::Refused, &reason, &mut dead);
             }
             Verdict::Denied | Verdict::NeverHere => {

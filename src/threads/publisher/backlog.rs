@@ -36,7 +36,7 @@ use crate::threads::publisher::expiries::{Expiries, Expiry};
 use crate::threads::publisher::in_flight::{InFlight, OwnCommands, Sent};
 use crate::threads::publisher::keeping::Keeping;
 use crate::threads::publisher::leases::{LEASE_KEYS_MAX, Leases};
-use crate::threads::publisher::outbox::Outgoing;
+use crate::threads::publisher::outbox::{Outgoing, Publish};
 use crate::threads::publisher::pace::Pace;
 use crate::threads::publisher::presence::Presence;
 use crate::threads::publisher::refused::Refused;
@@ -146,10 +146,9 @@ impl<'a> Backlog<'a> {
         &mut self.keeping
     }
 
-    /// How the events of this channel, which is a name on the wire, are kept; `None`: they are not.
-    pub(super) fn keep_target(&mut self, wire: &[u8]) -> Option<Arc<Target>> {
-        let prefix = self.home.as_ref().map_or("", |home| &home.prefix);
-        self.keeping.target(&self.shared.keeps, prefix, wire)
+    /// How the events of the channel of this one are kept; `None`: they are not.
+    pub(super) fn keep_target(&mut self, publish: &Publish) -> Option<Arc<Target>> {
+        self.keeping.target(&self.shared.keeps, publish.head().prefix_bytes.into(), publish.parts().0)
     }
 
     /// Whether a command has brought the text of a script and Redis has not answered it: nothing is written behind it.

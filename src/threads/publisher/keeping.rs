@@ -18,8 +18,9 @@ pub(super) const KEEP: &str = "keep";
 pub(super) struct Keeping {
     version: u64,
     rules: Rules,
-    /// By channel on the wire. Bounded by [`NUMBERED_CHANNELS_MAX`]: then it begins anew.
-    known: HashMap<Box<[u8]>, Option<Arc<Target>>, Keyed>,
+    /// By channel on the wire, each with the length of its prefix. Bounded by [`NUMBERED_CHANNELS_MAX`]: then it begins
+    /// anew.
+    known: HashMap<Box<[u8]>, (usize, Option<Arc<Target>>), Keyed>,
     /// The script of `redis/kept.rs` on this connection.
     pub(super) scripts: Scripts,
     /// Redis said on this connection that it has no streams.
@@ -39,8 +40,8 @@ impl Keeping {
         self.known.clear();
     }
 
-    /// How the events of this channel on the wire are kept; `None`: they are not.
-    pub(super) fn target(&mut self, keeps: &Keeps, prefix: &str, wire: &[u8]) -> Option<Arc<Target>> {
+    /// How the events of this channel on the wire, whose prefix has so many bytes, are kept; `None`: they are not.
+    pub(super) fn target(&mut self, keeps: &Keeps, prefix_bytes: usize, wire: &[u8]) -> Option<Arc<Target>> {
         if let Some((rules, version)) = keeps.newer(self.version) {
             (self.rules, self.version) = (rules, version);
             self.known.clear();
@@ -48,14 +49,14 @@ impl Keeping {
         if self.rules.is_empty() {
             return None;
         }
-        if let Some(known) = self.known.get(wire) {
+        if let Some((_, known)) = self.known.get(wire).filter(|(bytes, _)| *bytes == prefix_bytes) {
             return known.clone();
         }
-        let channel = wire.strip_prefix(prefix.as_bytes()).unwrap_or(wire);
+        let (prefix, channel) = wire.split_at_checked(prefix_bytes)?;
         let target = rule_for(&self.rules, channel).map(|rule| {
             Arc::new(Target {
                 key: kept::key(prefix, channel).concat().into(),
-                prefix_bytes: wire.len() - channel.len(),
+                prefix_bytes,
                 max_events: rule.max_events.to_string().into(),
                 max_age_ms: rule.max_age_ms.to_string().into(),
             })
@@ -63,7 +64,7 @@ impl Keeping {
         if self.known.len() >= NUMBERED_CHANNELS_MAX {
             self.known.clear();
         }
-        self.known.insert(wire.into(), target.clone());
+        self.known.insert(wire.into(), (prefix_bytes, target.clone()));
         target
     }
 }

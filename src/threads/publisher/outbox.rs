@@ -99,6 +99,8 @@ pub(crate) struct PublishHead {
     pub(crate) routes_version: u64,
     /// It carries a number by which receivers deduplicate: it may be sent again when its answer is lost.
     pub(crate) repeatable: bool,
+    /// Bytes of the prefix, with which the channel begins: the settings may have another one by now.
+    pub(crate) prefix_bytes: u16,
     pub(crate) emitted: Instant,
     /// See [`Outgoing::generation`].
     pub(crate) generation: u64,
@@ -255,7 +257,9 @@ impl Outbox {
         let bytes = event.payload.iter().fold(channel_bytes, |sum, piece| sum + piece.len());
         let Leaving { routes_version, repeatable, emitted, .. } = *event;
         let generation = self.generation.load(Ordering::Acquire);
-        let head = PublishHead { channel_bytes, bytes, routes_version, repeatable, emitted, generation };
+        // The cast is safe: a prefix is far shorter.
+        let prefix_bytes = event.prefix.len() as u16;
+        let head = PublishHead { channel_bytes, bytes, routes_version, repeatable, prefix_bytes, emitted, generation };
         let mut filling = lock(&self.filling);
         self.admit(bytes + ITEM_OVERHEAD_BYTES)?;
         let [one, two, three, four, five, six] = event.payload;

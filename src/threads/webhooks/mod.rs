@@ -12,7 +12,7 @@
 //!              tend_statuses   status messages that are due become posts
 //!              refill          posts come back from the disk (`webhooks/overflow.rs`)
 //!              dispatch        posts go to free senders; requests that hold up others are interrupted
-//!              tend_files      files that another program held are tried again
+//!              tend_files      files that another program held, or that could not be written, are tried again
 //! ```
 
 use std::io;
@@ -56,6 +56,8 @@ mod statuses;
 const INTAKE_AT_ONCE: usize = 256;
 /// Longest wait while nothing is due. Jobs, results and requests wake the thread.
 const IDLE: Duration = Duration::from_secs(60);
+/// Pause after a failed attempt to write the spool: all waiting posts are made into lines for each.
+const SPOOL_RETRY: Duration = Duration::from_secs(15);
 /// Time that the senders get to end at stop, after their sockets were shut down.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -85,8 +87,9 @@ struct Worker<'a> {
     dead_letters: Option<DeadLetters>,
     /// When files that another program held are tried again at the earliest.
     tend_at: Instant,
-    /// When the disk is asked again at the earliest to take a post, after it failed.
+    /// When the disk is asked again at the earliest to take a post, after it failed, and to take the spool.
     disk_write_at: Instant,
+    spool_write_at: Instant,
     /// Throttles the log lines about failed posts.
     failures: Causes,
     /// Scratch memory for the tape of one event.
@@ -100,7 +103,8 @@ impl<'a> Worker<'a> {
         let webhooks = &shared.webhooks;
         let dead_letters = webhooks.directory.get().map(|directory| DeadLetters::new(directory));
         let (now, failures, tape, statuses) = (Instant::now(), Causes::default(), Vec::new(), Statuses::default());
-        Worker { shared, webhooks, dead_letters, tend_at: now, disk_write_at: now, failures, tape, statuses }
+        let [tend_at, disk_write_at, spool_write_at] = [now; 3];
+        Worker { shared, webhooks, dead_letters, tend_at, disk_write_at, spool_write_at, failures, tape, statuses }
     }
 
     /// Takes over the posts in the spools of dead processes, once in this process. After a panic it puts posts back into
@@ -170,7 +174,7 @@ impl<'a> Worker<'a> {
         spool_waits || self.has_held_disk() || self.dead_letters.as_ref().is_some_and(|file| file.due().is_some())
     }
 
-    /// Tries the files again that another program held, and a spool that could not be written, once a second.
+    /// Tries the files again that another program held, once a second, and a spool that could not be written, less often.
     fn tend_files(&mut self) {
         let instant = Instant::now();
         if instant < self.tend_at || !self.has_held_files() {
@@ -189,7 +193,7 @@ impl<'a> Worker<'a> {
         self.note_spool(result);
         let is_news = !found.posts.is_empty();
         self.take_over(found);
-        if is_news || is_due {
+        if is_news || is_due && instant >= self.spool_write_at {
             self.write_spool();
         }
     }
@@ -490,6 +494,7 @@ impl<'a> Worker<'a> {
         let lines = Spool::lines(lock(&self.webhooks.schedule).posts().into_iter(), now());
         let left_out = lines.left_out;
         if let Err(err) = spool.write(lines) {
+            self.spool_write_at = Instant::now() + SPOOL_RETRY;
             if let Some(more) = self.failures.pass(cause(&[b"spool write"]), Instant::now()) {
                 let (path, words) = (shown(directory), sharing::words(&err));
                 log::error!("cannot write the waiting posts to the spool in `{path}`: {words}{err}{more}");

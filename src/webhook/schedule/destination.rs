@@ -302,7 +302,7 @@ impl Destination {
         self.denied >= DENIED_MAX
     }
 
-    /// Forgets the denied posts: a post was accepted, or the hook was added again.
+    /// Forgets the denied posts: the server accepted a post or refused its content, or the hook was added again.
     pub(super) fn forget_denials(&mut self) {
         self.denied = 0;
         self.denied_urls = Vec::new();

@@ -606,8 +606,12 @@ fn denied_posts_do_not_close_a_destination_unless_they_come_in_a_row() {
     for round in 0..DENIED_MAX * 3 {
         clocked.http("a");
         assert!(clocked.next().is_some(), "{round}");
-        // A delivered post in between: there are never enough in a row.
-        let verdict = if round % DENIED_MAX == 0 { Verdict::Delivered } else { Verdict::Denied };
+        // A delivered post in between, or one whose content is refused: there are never enough in a row.
+        let verdict = match round % (DENIED_MAX * 2) {
+            0 => Verdict::Delivered,
+            DENIED_MAX => Verdict::Never,
+            _ => Verdict::Denied,
+        };
         let dead = clocked.done(0, verdict.clone());
         assert_eq!(
             dead.iter().map(|dead| dead.cause).collect::<Vec<_>>(),

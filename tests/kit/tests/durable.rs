@@ -60,6 +60,20 @@ fn end(server: Server) {
     server.stop();
 }
 
+/// The settings may get another prefix while the connection stays.
+#[test]
+fn events_are_kept_under_the_prefix_that_they_were_emitted_with() {
+    let redis = Redis::start(&[]);
+    let mut server = with(&redis.url());
+    say(&mut server, 0..2);
+    server.engine.configure(&json!({ "prefix": "q:" }).to_string()).unwrap();
+    say(&mut server, 2..5);
+    assert_eq!(kept(&mut server, 10.0), [2, 3, 4]);
+    assert_eq!(["p:rt:kept:chat", "q:rt:kept:chat"].map(|key| redis.command(&["XLEN", key])), ["2", "3"]);
+    assert_eq!((server.stat("/kept"), server.stat("/reconnects")), (5, 0));
+    end(server);
+}
+
 #[test]
 fn kept_events_are_heard_and_read_in_order_within_their_bounds() {
     let redis = Redis::start(&[]);

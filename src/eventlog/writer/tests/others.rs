@@ -12,7 +12,10 @@ fn put_files_of_others(folder: &Folder, copy: &[u8]) -> Vec<(PathBuf, Vec<u8>)> 
     let logs = folder.0.join("logs");
     fs::create_dir_all(&logs).unwrap();
     let notes = b"not an event log\n".to_vec();
+    // A log of another program, with a time at the start of each line as well.
+    let similar = b"{\"time\":1700000000,\"player\":\"x\"}\n{\"time\": 5}\n";
     let files: Vec<(PathBuf, Vec<u8>)> = [
+        ("deaths.log.000001", &similar[..]),
         ("deaths.log.20231224", &notes[..]),
         ("deaths.log.20231225", copy),
         ("deaths.log.231224", copy),
@@ -141,6 +144,12 @@ fn many_old_segments_are_removed_a_few_at_a_time() {
 
 #[test]
 fn a_segment_replaced_by_another_file_is_not_removed() {
+    for other in [&b"PK\x03\x04 my archive"[..], b"{\"time\": 5}\n", b"{\"time\":1700000000.123,\"player\":1}\n"] {
+        a_segment_replaced_by(other);
+    }
+}
+
+fn a_segment_replaced_by(other: &[u8]) {
     let folder = Folder::new();
     let mut writer = open(&folder, LogSpec { max_files: 2, ..spec(Format::Json) });
     let line = format!("\"{}\"", "x".repeat(40_000));
@@ -152,9 +161,9 @@ fn a_segment_replaced_by_another_file_is_not_removed() {
     };
     put(2);
     let path = folder.0.join("logs/deaths.log.000001");
-    fs::write(&path, b"PK\x03\x04 my archive").unwrap();
+    fs::write(&path, other).unwrap();
     put(3);
-    assert_eq!(fs::read(&path).unwrap(), b"PK\x03\x04 my archive");
+    assert_eq!(fs::read(&path).unwrap(), other);
     assert_eq!(segments(&folder).len(), 3, "{:?}", segments(&folder));
     assert_eq!(read_all(&folder).len(), 2);
 }
@@ -187,17 +196,22 @@ fn an_owners_file_at_the_name_of_a_log_file_is_untouched() {
         assert_eq!(read_all(&folder).len(), 6);
     }
     // A file that begins like a log and has no record may be any file.
-    for bytes in [&b"{"[..], b"{\"time\": 5}", b"{\"time\": 5}\n", b"R", b"RTEL", &[0; 100_000]] {
+    let similar = [&b"{"[..], b"{\"time\": 5}", b"{\"time\": 5}\n", b"{\"time\":17.5,\"seq\":1}\n{\"time\":18.5}\n"];
+    let rows = [&similar[..], &[&b"R"[..], b"RTEL", &[0; 100_000]]].concat();
+    // With and without such a file that has the name of the first rotated segment.
+    for (bytes, is_double) in rows.iter().flat_map(|bytes| [(*bytes, false), (*bytes, true)]) {
         let folder = Folder::new();
         fs::create_dir_all(folder.0.join("logs")).unwrap();
-        fs::write(active(&folder), bytes).unwrap();
+        let paths = [active(&folder), folder.0.join("logs/deaths.log.000001")];
+        let paths = paths.get(..1 + usize::from(is_double)).unwrap();
+        paths.iter().for_each(|path| fs::write(path, bytes).unwrap());
         for _ in 0..2 {
             // A failed attempt does not make the file the log's own.
             let result = Writer::open(Arc::new(SystemDisk), &folder.0, spec(Format::Json), Instant::now());
             let refused = result.err().map(|err| err.to_string()).unwrap_or_default();
             assert!(refused.ends_with("not an event log"), "{bytes:?}: {refused}");
-            assert_eq!(segments(&folder), [("deaths.log".to_owned(), bytes.len() as u64)]);
-            assert!(fs::read(active(&folder)).unwrap() == bytes);
+            assert_eq!(segments(&folder).len(), paths.len());
+            assert!(paths.iter().all(|path| fs::read(path).unwrap() == bytes));
         }
     }
 }
@@ -697,6 +711,28 @@ fn an_index_of_other_lines_is_not_used() {
     let mut rest = expected(&samples);
     rest.remove(1);
     assert!(read_all(&folder) == rest);
+}
+
+/// The same, and the lines behind the index's last entry begin where they did: all lines are equally long.
+#[test]
+fn an_index_of_other_lines_of_one_length_is_not_used() {
+    let folder = Folder::new();
+    let big = LogSpec { max_bytes: 100_000_000, ..spec(Format::Json) };
+    let mut writer = open(&folder, big);
+    for n in 1000..5000 {
+        writer.append(n, b"c", n.to_string().as_bytes()).unwrap();
+    }
+    writer.sync_now(Instant::now()).unwrap();
+    drop(writer);
+    let text = fs::read(active(&folder)).unwrap();
+    let mut lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    assert!(lines.iter().skip(1000).all(|line| line.len() == lines[1000].len()));
+    lines.remove(1000);
+    fs::write(active(&folder), lines.concat()).unwrap();
+    for time in (1000..5000).filter(|time| *time != 2000) {
+        let query = Query { start_ms: time, end_ms: time, ..all() };
+        assert_eq!(scan(&folder, query).unwrap().0.len(), 1, "{time}");
+    }
 }
 
 #[test]

@@ -245,7 +245,7 @@ fn kept_in_part(shared: &Shared, backlog: &mut Backlog<'_>, mut publish: Publish
         }
     }
     if let Some(text) = endless.and_then(|endless| endless.text()) {
-        let key = backlog.keep_target(&channel).map_or(channel, |target| target.key.clone());
+        let key = backlog.keep_target(&publish).map_or(channel, |target| target.key.clone());
         backlog.auxiliary_failed("expire", &key, &answer::redis_error(text));
     }
     if let Some(Reply::Error(text)) = heard {

@@ -31,7 +31,7 @@ impl Session<'_, '_> {
     /// The hot path. The channel already carries its prefix.
     pub(super) fn encode_publish(&mut self, mut publish: Publish) {
         let (channel, payload) = publish.parts();
-        let (line, form) = match self.backlog.keep_target(channel).filter(|_| !publish.publish_only) {
+        let (line, form) = match self.backlog.keep_target(&publish).filter(|_| !publish.publish_only) {
             None => (HOME, None),
             Some(target) => self.encode_kept(&target, &publish),
         };
