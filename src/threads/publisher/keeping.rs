@@ -14,13 +14,15 @@ use crate::threads::publisher::scripts::Scripts;
 /// The operation of XADD as the game hook `RealtimeError` names it.
 pub(super) const KEEP: &str = "keep";
 
+/// The bytes of a channel's prefix, and how its events are kept; `None`: they are not.
+type Known = (usize, Option<Arc<Target>>);
+
 #[derive(Default)]
 pub(super) struct Keeping {
     version: u64,
     rules: Rules,
-    /// By channel on the wire, each with the length of its prefix. Bounded by [`NUMBERED_CHANNELS_MAX`]: then it begins
-    /// anew.
-    known: HashMap<Box<[u8]>, (usize, Option<Arc<Target>>), Keyed>,
+    /// By channel on the wire. Bounded by [`NUMBERED_CHANNELS_MAX`]: then it begins anew.
+    known: HashMap<Box<[u8]>, Known, Keyed>,
     /// The script of `redis/kept.rs` on this connection.
     pub(super) scripts: Scripts,
     /// Redis said on this connection that it has no streams.
