@@ -163,7 +163,9 @@ fn a_file_can_be_read_after_a_kill_at_any_byte() {
 /// An editor saves a file without its last line end, or puts another file in its place.
 #[test]
 fn marks_stand_on_their_own_lines_in_the_file_at_the_path() {
-    for (is_new, is_marked) in [(false, false), (false, true), (true, false), (true, true)] {
+    let rows = [(false, false), (false, true), (true, false), (true, true)];
+    // Windows lets nobody replace a file that is open.
+    for (is_new, is_marked) in rows.into_iter().filter(|(is_new, _)| cfg!(unix) || !is_new) {
         let (directory, now) = (Directory::new("over-edited"), clock());
         let mut overflow = Overflow::new(&directory.0, Bounds::default());
         (1..=3).for_each(|number| overflow.append(&post_of(number, "a", 10, now), now).unwrap());

@@ -258,7 +258,9 @@ fn a_settled_post_is_marked_at_once() {
 /// An editor saves the file without its last line end, or puts another file in its place.
 #[test]
 fn marks_stand_on_their_own_lines_in_the_file_at_the_path() {
-    for (is_new, is_marked) in [(false, false), (false, true), (true, false), (true, true)] {
+    let rows = [(false, false), (false, true), (true, false), (true, true)];
+    // Windows lets nobody replace a file that is open.
+    for (is_new, is_marked) in rows.into_iter().filter(|(is_new, _)| cfg!(unix) || !is_new) {
         let (directory, now) = (Directory::new("edited"), clock());
         let third = Post { id: PostId { boot: 1, number: 3 }, ..posts(now).remove(1) };
         let posts: Vec<Post> = posts(now).into_iter().chain([third]).collect();
