@@ -21,7 +21,7 @@
 //! place among those that one run of the file adds with the same channel and specification. So the rounds of a loop
 //! stay apart, and a file that is loaded again finds its own registrations. Those that it does not add again are
 //! suspended by the first registration of the new load, and dropped from the next tick on, some in each tick. What two
-//! files add alike, without a function, is one registration, and stays until neither adds it.
+//! files add alike in one tick, without a function, is one registration, and stays until neither adds it.
 
 use std::sync::Arc;
 

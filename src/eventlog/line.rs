@@ -68,10 +68,14 @@ struct Line<'a> {
 /// True if the bytes may be the start of JSON lines, even if they are shorter than the head of a line. Many programs write
 /// lines that begin with a time, so the whole head counts.
 pub(super) fn is_start(bytes: &[u8]) -> bool {
-    let mut known = without_mark(bytes).to_vec();
-    known.iter_mut().filter(|byte| byte.is_ascii_digit()).for_each(|byte| *byte = b'0');
+    head(bytes).is_some() || is_part_of_head(without_mark(bytes))
+}
+
+/// Whether the bytes end inside the head of a line.
+fn is_part_of_head(bytes: &[u8]) -> bool {
+    let mut known: Vec<u8> = bytes.iter().map(|byte| if byte.is_ascii_digit() { b'0' } else { *byte }).collect();
     known.dedup_by(|byte, before| *byte == b'0' && *before == b'0');
-    head(bytes).is_some() || HEAD.starts_with(&known)
+    HEAD.starts_with(&known)
 }
 
 /// The seq of the line at the start of the bytes, which may end behind its head. `None`: there is no such line.
@@ -182,7 +186,7 @@ impl Decoded {
     }
 }
 
-/// The id of JSON lines in their index: the checksum of the first line. `None`: the first line does not end.
+/// The id of JSON lines in their index: the checksum of the first line. `None`: it has no line feed, and is no record.
 pub(super) fn segment_id(bytes: &[u8]) -> Option<u64> {
     let len = memchr::memchr(b'\n', bytes).or_else(|| parse(bytes, &mut Vec::new()).map(|_| bytes.len()))?;
     bytes.get(..len).map(|line| u64::from(crc32fast::hash(line)))

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::event::fingerprint::Fingerprint;
 use crate::hooks::lease::Lease;
-use crate::redis::cluster::LineNumber;
+use crate::redis::cluster::{HOME, LineNumber};
 use crate::redis::command;
 use crate::threads::publisher::expiries::Expiry;
 use crate::threads::publisher::outbox::Outgoing;
@@ -100,10 +100,17 @@ impl InFlight {
         }
     }
 
-    /// As [`InFlight::pop`], for the reply on this line.
+    /// The queue of this line; `None`: nothing was ever sent on it.
+    fn queue_of(&mut self, line: LineNumber) -> Option<&mut VecDeque<Sent>> {
+        match usize::from(line).checked_sub(1) {
+            None => Some(&mut self.queue),
+            Some(at) => self.nodes.get_mut(at),
+        }
+    }
+
+    /// Takes the oldest entry of this line: the next reply on it is the answer to it.
     pub(super) fn pop_on(&mut self, line: LineNumber) -> Option<Sent> {
-        let Some(at) = usize::from(line).checked_sub(1) else { return self.pop() };
-        let sent = self.nodes.get_mut(at)?.pop_front()?;
+        let sent = self.queue_of(line)?.pop_front()?;
         self.bytes -= sent.weight();
         self.awaited -= usize::from(sent.is_awaited());
         Some(sent)
@@ -119,23 +126,17 @@ impl InFlight {
 
     /// Puts the entry that [`InFlight::pop_on`] returned back as the oldest of its line.
     pub(super) fn put_back_on(&mut self, line: LineNumber, sent: Sent) {
-        let queue = match usize::from(line).checked_sub(1) {
-            None => Some(&mut self.queue),
-            Some(at) => self.nodes.get_mut(at),
-        };
-        if let Some(queue) = queue {
-            self.bytes += sent.weight();
-            self.awaited += usize::from(sent.is_awaited());
+        let (bytes, is_awaited) = (sent.weight(), sent.is_awaited());
+        if let Some(queue) = self.queue_of(line) {
             queue.push_front(sent);
+            self.bytes += bytes;
+            self.awaited += usize::from(is_awaited);
         }
     }
 
-    /// Takes the oldest entry: the next reply is the answer to it.
+    /// As [`InFlight::pop_on`], on the line to the Redis of the settings.
     pub(super) fn pop(&mut self) -> Option<Sent> {
-        let sent = self.queue.pop_front()?;
-        self.bytes -= sent.weight();
-        self.awaited -= usize::from(sent.is_awaited());
-        Some(sent)
+        self.pop_on(HOME)
     }
 
     /// The entry that the next reply belongs to.

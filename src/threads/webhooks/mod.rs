@@ -87,8 +87,9 @@ struct Worker<'a> {
     dead_letters: Option<DeadLetters>,
     /// When files that another program held are tried again at the earliest.
     tend_at: Instant,
-    /// When the disk is asked again at the earliest to take a post, after it failed, and to take the spool.
+    /// When the disk is asked again at the earliest to take a post, after it failed.
     disk_write_at: Instant,
+    /// When the spool is written again at the earliest, after that failed.
     spool_write_at: Instant,
     /// Throttles the log lines about failed posts.
     failures: Causes,

@@ -160,7 +160,7 @@ impl Backlog<'_> {
         let now = Instant::now();
         // A script can answer with any text. It must not make this server log in anywhere, nor be run twice: only a known
         // cluster, and its map, are believed.
-        let runs_script = matches!(&sent, Sent::Item(Outgoing::Run(run)) if run.runs_script());
+        let runs_script = sent.runs_script();
         if runs_script && !self.cluster.is_one {
             self.cluster.wants_map = true;
             return Some(sent);

@@ -280,23 +280,14 @@ fn refuse_own_command(backlog: &mut Backlog<'_>, mut run: Box<Run>, text: &[u8])
 /// Redis refused a counter that was sent as a call of the script: the error may be about the counter or about scripts.
 fn count_refused(backlog: &mut Backlog<'_>, mut run: Box<Run>, form: Form, text: &[u8]) -> Result<(), End> {
     let error = ErrorReply::new(text);
-    let refusal = backlog.scripts().refused(form, text, error.class);
-    if let Work::Count(job) = &mut run.work
-        && refusal == ScriptRefusal::Counter
-        && error.is("NOPERM")
-    {
+    match (backlog.scripts().refused(form, text, error.class), &mut run.work) {
         // The script names a key more than the plain commands, and the reply does not tell which one is forbidden.
-        job.is_plain = true;
-        backlog.put_off(Outgoing::Run(run), &error, None);
-        return Ok(());
+        (ScriptRefusal::Counter, Work::Count(job)) if error.is("NOPERM") => job.is_plain = true,
+        (ScriptRefusal::Counter, _) => return refused(backlog, Outgoing::Run(run), &error),
+        (ScriptRefusal::Script, _) => backlog.do_without_scripts(&error),
+        (ScriptRefusal::Form, _) => {}
     }
-    let item = Outgoing::Run(run);
-    match refusal {
-        ScriptRefusal::Counter => return refused(backlog, item, &error),
-        ScriptRefusal::Script => backlog.do_without_scripts(&error),
-        ScriptRefusal::Form => {}
-    }
-    backlog.put_off(item, &error, None);
+    backlog.put_off(Outgoing::Run(run), &error, None);
     Ok(())
 }
 
